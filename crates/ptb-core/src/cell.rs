@@ -1,0 +1,186 @@
+//! A cell: agent x base model x benchmark under a budget, keyed by everything that changes what the
+//! agent meets. Repeats and editions are beside the key.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::sha256_hex;
+use crate::names::slug;
+use crate::registry::{Agent, Benchmark, Entry, Model, Submit};
+
+/// How much the evaluation door tells the agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feedback {
+    /// The score alone.
+    Score,
+    /// Prompt and completion of each sample, no verdict.
+    #[default]
+    Samples,
+    /// Verdicts and reference answers too: the recorded exception.
+    Open,
+}
+
+/// What the agent is given.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Hours, above 0; fractions allowed.
+    pub hours: f64,
+    /// Number of GPUs.
+    pub gpus: u32,
+    /// Number of machines (1 for now).
+    pub nodes: u32,
+}
+
+/// The agent of a run, after checks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// How it is called in tables: `base`, `claude/claude-opus-4-6`, a folder's name.
+    pub name: String,
+    /// What it does.
+    pub action: AgentAction,
+    /// The model that drives it, where it has one.
+    pub model: Option<String>,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What an agent does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentAction {
+    /// A baseline: submits a known model, nothing runs.
+    Submit(Submit),
+    /// A command of the registry.
+    Command(Entry<Agent>),
+    /// A folder with `solve.sh`; its files are copied into the workspace.
+    Folder {
+        /// Where it lies on the host.
+        path: PathBuf,
+        /// SHA-256 over the names, modes and contents of its files.
+        sha256: String,
+    },
+}
+
+impl AgentSpec {
+    /// Whether it is a trivial agent that judging exempts.
+    pub fn is_baseline(&self) -> bool {
+        matches!(self.action, AgentAction::Submit(_))
+    }
+}
+
+/// A directory of the host that the experiment opens to the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Absolute path on the host.
+    pub host: PathBuf,
+    /// Absolute path inside.
+    pub inside: PathBuf,
+    /// Whether the agent may write there.
+    pub writable: bool,
+}
+
+/// Everything one run needs to know, checked: nothing in it is "maybe set".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The agent.
+    pub agent: AgentSpec,
+    /// The base model's registry entry, paths resolved.
+    pub model: Entry<Model>,
+    /// The benchmark's registry entry, paths resolved.
+    pub benchmark: Entry<Benchmark>,
+    /// Text of the model's chat template.
+    pub chat_template: String,
+    /// Local data given by the experiment; absent means the benchmark's own source.
+    pub data: Option<PathBuf>,
+    /// The budget.
+    pub budget: Budget,
+    /// How much the evaluation door tells.
+    pub feedback: Feedback,
+    /// Further directories that the agent sees.
+    pub binds: Vec<Bind>,
+    /// Sandbox by name: `namespaces`, or `none`.
+    pub sandbox: String,
+    /// Engine of evaluations: `builtin` or a URL.
+    pub engine: String,
+    /// Edition whose score is recorded.
+    pub edition: String,
+    /// Run seeds of the final evaluation.
+    pub seeds: Vec<u64>,
+    /// Samples of the final evaluation; absent means all.
+    pub limit: Option<usize>,
+    /// New tokens allowed per completion.
+    pub max_tokens: u32,
+    /// Text of the prompt template when the experiment gives its own.
+    pub prompt: Option<String>,
+    /// Which repeat of the cell this is, from 1.
+    pub repeat: u32,
+}
+
+/// The parts of a run that key its cell, in a fixed order.
+#[derive(Serialize)]
+struct Key<'a> {
+    agent: &'a str,
+    action: String,
+    model_of_agent: &'a Option<String>,
+    options: &'a BTreeMap<String, String>,
+    base_model: (&'a str, &'a str),
+    benchmark: (&'a str, &'a str),
+    data: &'a Option<PathBuf>,
+    hours: f64,
+    gpus: u32,
+    nodes: u32,
+    feedback: Feedback,
+    binds: &'a [Bind],
+    sandbox: &'a str,
+    prompt: &'a Option<String>,
+    final_evaluation: (&'a str, &'a [u64], Option<usize>, u32),
+}
+
+impl RunSpec {
+    /// The cell's key: SHA-256 over everything that changes what the agent meets, 64 hex digits.
+    pub fn cell_key(&self) -> String {
+        let action = match &self.agent.action {
+            AgentAction::Submit(submit) => format!("{submit:?}"),
+            AgentAction::Command(entry) => entry.sha256.clone(),
+            AgentAction::Folder { sha256, .. } => sha256.clone(),
+        };
+        let key = Key {
+            agent: &self.agent.name,
+            action,
+            model_of_agent: &self.agent.model,
+            options: &self.agent.options,
+            base_model: (&self.model.id, &self.model.sha256),
+            benchmark: (&self.benchmark.id, &self.benchmark.sha256),
+            data: &self.data,
+            hours: self.budget.hours,
+            gpus: self.budget.gpus,
+            nodes: self.budget.nodes,
+            feedback: self.feedback,
+            binds: &self.binds,
+            sandbox: &self.sandbox,
+            prompt: &self.prompt,
+            final_evaluation: (&self.engine, &self.seeds, self.limit, self.max_tokens),
+        };
+        sha256_hex(serde_json::to_string(&key).unwrap_or_default().as_bytes())
+    }
+
+    /// Short name for people: agent, model, benchmark, hours, repeat.
+    pub fn slug(&self) -> String {
+        let agent = slug(&self.agent.name);
+        let (model, benchmark) = (&self.model.id, &self.benchmark.id);
+        slug(&format!("{agent}-{model}-{benchmark}-{}h-r{}", self.budget.hours, self.repeat))
+    }
+
+    /// The run's id: eight hex digits of the cell's key and the repeat. The same experiment always
+    /// names the same runs, which is what makes it resumable.
+    pub fn id(&self) -> String {
+        let mut id = sha256_hex(format!("{}:{}", self.cell_key(), self.repeat).as_bytes());
+        id.truncate(8);
+        id
+    }
+}

@@ -1,0 +1,280 @@
+//! Loading: embedded files first, then the user's folders, the last one winning.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+use miette::Diagnostic;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::{Agent, Benchmark, Edition, Entry, Model};
+use crate::files::sha256_hex;
+use crate::names::{is_id, nearest};
+use crate::userfile::{UserFile, UserFileError};
+
+static BUILT_IN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../registry");
+
+/// Why a registry or one of its entries cannot be had.
+#[derive(Debug, Error, Diagnostic)]
+pub enum RegistryError {
+    /// A file says something wrong.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] Box<UserFileError>),
+    /// A folder cannot be read.
+    #[error("cannot read the registry folder {}: {reason}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing is called that.
+    #[error("unknown {kind} `{name}`{}", hint.as_ref().map(|h| format!("; hint: {h}")).unwrap_or_default())]
+    Unknown {
+        /// What was looked for.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The nearest known name, or all of them.
+        hint: Option<String>,
+    },
+}
+
+/// Everything that experiments can name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    benchmarks: BTreeMap<String, Entry<Benchmark>>,
+    models: BTreeMap<String, Entry<Model>>,
+    agents: BTreeMap<String, Entry<Agent>>,
+    editions: BTreeMap<String, Entry<Edition>>,
+    chat_templates: BTreeMap<String, Entry<String>>,
+}
+
+impl Registry {
+    /// The built-in registry, with files of `folders` (in order) over it.
+    pub fn load(folders: &[PathBuf]) -> Result<Self, RegistryError> {
+        let mut registry = Self::default();
+        for (path, text) in built_in_files(&BUILT_IN) {
+            registry.add(
+                &path,
+                UserFile::new(format!("built-in {}", path.display()), text),
+                "built-in",
+                None,
+            )?;
+        }
+        for folder in folders {
+            registry.add_folder(folder)?;
+        }
+        Ok(registry)
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<(), RegistryError> {
+        let fail =
+            |path: &Path, reason: String| RegistryError::Folder { path: path.to_owned(), reason };
+        let list = |dir: &Path| -> Result<Vec<PathBuf>, RegistryError> {
+            let entries = fs::read_dir(dir).map_err(|e| fail(dir, e.to_string()))?;
+            let mut paths: Vec<PathBuf> =
+                entries.filter_map(Result::ok).map(|e| e.path()).collect();
+            paths.sort();
+            Ok(paths)
+        };
+        list(folder)?;
+        for kind in ["benchmarks", "models", "agents", "editions", "chat-templates"] {
+            let dir = folder.join(kind);
+            if !dir.is_dir() {
+                continue;
+            }
+            for path in list(&dir)? {
+                let path = if kind == "benchmarks" { path.join("benchmark.toml") } else { path };
+                let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
+                if path.is_file() && classify(&relative).is_some() {
+                    let file = UserFile::read(&path).map_err(Box::new)?;
+                    self.add(&relative, file, &path.display().to_string(), Some(folder))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        relative: &Path,
+        file: UserFile,
+        source: &str,
+        folder: Option<&Path>,
+    ) -> Result<(), RegistryError> {
+        let Some((kind, id)) = classify(relative) else { return Ok(()) };
+        if !is_id(&id) {
+            let hint = Some("use lower-case letters, digits, `.`, `_`, `-`".to_owned());
+            return Err(Box::new(file.error_at("", format!("`{id}` cannot be an id"), hint)).into());
+        }
+        match kind {
+            "benchmarks" => {
+                let mut entry = entry(&id, source, &file, Benchmark::fault)?;
+                if let (Some(folder), Some(path)) = (folder, &mut entry.value.data.path) {
+                    *path = folder.join("benchmarks").join(&id).join(&*path);
+                }
+                self.benchmarks.insert(id, entry);
+            }
+            "models" => {
+                let mut entry = entry(&id, source, &file, |_: &Model| None)?;
+                for weights in [Some(&mut entry.value.base), entry.value.instruct.as_mut()]
+                    .into_iter()
+                    .flatten()
+                {
+                    if let (Some(folder), Some(path)) = (folder, &mut weights.path) {
+                        *path = folder.join(&*path);
+                    }
+                }
+                self.models.insert(id, entry);
+            }
+            "agents" => {
+                drop(self.agents.insert(id.clone(), entry(&id, source, &file, Agent::fault)?))
+            }
+            "editions" => {
+                drop(self.editions.insert(id.clone(), entry(&id, source, &file, Edition::fault)?))
+            }
+            _ => {
+                let text = file.text().to_owned();
+                let sha256 = sha256_hex(text.as_bytes());
+                let entry =
+                    Entry { id: id.clone(), source: source.to_owned(), sha256, value: text };
+                self.chat_templates.insert(id, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// A benchmark by id.
+    pub fn benchmark(&self, id: &str) -> Result<&Entry<Benchmark>, RegistryError> {
+        find(&self.benchmarks, "benchmark", id)
+    }
+    /// A base model by id.
+    pub fn model(&self, id: &str) -> Result<&Entry<Model>, RegistryError> {
+        find(&self.models, "model", id)
+    }
+    /// An agent by id.
+    pub fn agent(&self, id: &str) -> Result<&Entry<Agent>, RegistryError> {
+        find(&self.agents, "agent", id)
+    }
+    /// An edition by id.
+    pub fn edition(&self, id: &str) -> Result<&Entry<Edition>, RegistryError> {
+        find(&self.editions, "edition", id)
+    }
+    /// The text of a chat template by id.
+    pub fn chat_template(&self, id: &str) -> Result<&Entry<String>, RegistryError> {
+        find(&self.chat_templates, "chat template", id)
+    }
+    /// All benchmarks, by id.
+    pub fn benchmarks(&self) -> impl Iterator<Item = &Entry<Benchmark>> {
+        self.benchmarks.values()
+    }
+    /// All models, by id.
+    pub fn models(&self) -> impl Iterator<Item = &Entry<Model>> {
+        self.models.values()
+    }
+    /// All agents, by id.
+    pub fn agents(&self) -> impl Iterator<Item = &Entry<Agent>> {
+        self.agents.values()
+    }
+    /// All editions, by id.
+    pub fn editions(&self) -> impl Iterator<Item = &Entry<Edition>> {
+        self.editions.values()
+    }
+}
+
+fn built_in_files(dir: &'static Dir<'static>) -> Vec<(PathBuf, &'static str)> {
+    let mut files: Vec<_> =
+        dir.files().filter_map(|f| Some((f.path().to_owned(), f.contents_utf8()?))).collect();
+    files.extend(dir.dirs().flat_map(built_in_files));
+    files
+}
+
+/// The kind and id that a path inside a registry folder names.
+fn classify(relative: &Path) -> Option<(&'static str, String)> {
+    let parts: Vec<&str> = relative.iter().filter_map(|p| p.to_str()).collect();
+    let stem =
+        |ending: &str| parts.last().and_then(|name| name.strip_suffix(ending)).map(str::to_owned);
+    match parts.as_slice() {
+        ["benchmarks", id, "benchmark.toml"] => Some(("benchmarks", (*id).to_owned())),
+        ["models", _] => Some(("models", stem(".toml")?)),
+        ["agents", _] => Some(("agents", stem(".toml")?)),
+        ["editions", _] => Some(("editions", stem(".toml")?)),
+        ["chat-templates", _] => Some(("chat-templates", stem(".jinja")?)),
+        _ => None,
+    }
+}
+
+fn entry<T: DeserializeOwned>(
+    id: &str,
+    source: &str,
+    file: &UserFile,
+    fault: impl Fn(&T) -> Option<(&'static str, String, String)>,
+) -> Result<Entry<T>, RegistryError> {
+    let value: T = file.parse().map_err(Box::new)?;
+    if let Some((at, message, hint)) = fault(&value) {
+        return Err(Box::new(file.error_at(at, message, Some(hint))).into());
+    }
+    let sha256 = sha256_hex(file.text().as_bytes());
+    Ok(Entry { id: id.to_owned(), source: source.to_owned(), sha256, value })
+}
+
+fn find<'a, T>(
+    map: &'a BTreeMap<String, Entry<T>>,
+    kind: &'static str,
+    id: &str,
+) -> Result<&'a Entry<T>, RegistryError> {
+    map.get(id).ok_or_else(|| {
+        let hint = match nearest(id, map.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", map.keys().cloned().collect::<Vec<_>>().join(", ")),
+        };
+        RegistryError::Unknown { kind, name: id.to_owned(), hint: Some(hint) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_file_is_sound_and_its_references_hold() {
+        let registry = Registry::load(&[]).unwrap();
+        for model in registry.models() {
+            registry.chat_template(&model.value.chat.template).unwrap();
+        }
+        for id in ["arithmetic", "gsm8k"] {
+            registry.benchmark(id).unwrap();
+        }
+        for id in ["qwen3-1.7b", "qwen3-4b", "smollm3-3b", "gemma3-4b", "tiny"] {
+            assert!(registry.model(id).unwrap().value.instruct.is_some(), "{id}");
+        }
+        assert_eq!(registry.agent("base").unwrap().value.submit, Some(super::super::Submit::Base));
+        registry.edition("main").unwrap();
+    }
+
+    #[test]
+    fn unknown_names_offer_the_nearest() {
+        let e = Registry::load(&[]).unwrap().benchmark("gsm8").unwrap_err();
+        assert_eq!(e.to_string(), "unknown benchmark `gsm8`; hint: did you mean `gsm8k`?");
+    }
+
+    #[test]
+    fn a_users_file_wins_and_its_faults_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("agents")).unwrap();
+        let path = dir.path().join("agents/base.toml");
+        fs::write(&path, "name = \"mine\"\ncommand = [\"true\"]\n").unwrap();
+        let registry = Registry::load(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(registry.agent("base").unwrap().value.name, "mine");
+        fs::write(&path, "name = \"mine\"\ncomand = [\"true\"]\n").unwrap();
+        let e = Registry::load(&[dir.path().to_owned()]).unwrap_err();
+        assert!(e.to_string().contains("base.toml:2:1: unknown field `comand`"), "{e}");
+        fs::write(&path, "name = \"mine\"\n").unwrap();
+        let e = Registry::load(&[dir.path().to_owned()]).unwrap_err();
+        assert!(e.to_string().contains("exactly one of"), "{e}");
+    }
+}

@@ -1,0 +1,35 @@
+//! The registry: benchmarks, models, agents and editions, one small TOML file each.
+//!
+//! Built-in files are embedded; the same layout in a folder given by the user wins over them, file by
+//! file: `benchmarks/<id>/benchmark.toml`, `models/<id>.toml`, `agents/<id>.toml`, `editions/<id>.toml`,
+//! `chat-templates/<id>.jinja`.
+
+mod agent;
+mod benchmark;
+mod edition;
+mod load;
+mod model;
+
+use serde::{Deserialize, Serialize};
+
+pub use agent::{Agent, Submit};
+pub use benchmark::{
+    Benchmark, Contamination, Data, Evaluate, FewShot, Form, Generation, Generator, HubData,
+    Message, Prompt, Publication, Publish, Role, Scorer, ScorerKind, Weight,
+};
+pub use edition::Edition;
+pub use load::{Registry, RegistryError};
+pub use model::{Architecture, Chat, Model, Weights};
+
+/// A registry file after its checks: what it says, what it is called, and where it came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry<T> {
+    /// The id: file or folder name.
+    pub id: String,
+    /// `built-in`, or the path of the user's file.
+    pub source: String,
+    /// SHA-256 of the file's text.
+    pub sha256: String,
+    /// What it says.
+    pub value: T,
+}
