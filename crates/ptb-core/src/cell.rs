@@ -23,6 +23,17 @@ pub enum Feedback {
     Open,
 }
 
+impl Feedback {
+    /// Its word in files and prompts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Score => "score",
+            Self::Samples => "samples",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// What the agent is given.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Budget {

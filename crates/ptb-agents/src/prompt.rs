@@ -1,0 +1,35 @@
+//! What the agent is told.
+
+use minijinja::{Environment, UndefinedBehavior, context};
+use ptb_core::cell::RunSpec;
+use thiserror::Error;
+
+use crate::inside;
+
+const TEMPLATE: &str = include_str!("prompt.md.jinja");
+
+/// The prompt's template is faulty (only a user's own can be).
+#[derive(Debug, Error)]
+#[error("the prompt template does not render: {0}; hint: it may use model_id, base_model, benchmark, task, directory, hours, gpus, feedback")]
+pub struct PromptError(String);
+
+/// The text of the task for a run, from the built-in template or the experiment's own.
+pub fn prompt(spec: &RunSpec) -> Result<String, PromptError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+        .render_str(
+            spec.prompt.as_deref().unwrap_or(TEMPLATE),
+            context! {
+                model_id => &spec.model.value.base.hub,
+                base_model => inside::BASE_MODEL,
+                benchmark => &spec.benchmark.value.name,
+                task => spec.benchmark.value.task.trim(),
+                directory => inside::TASK,
+                hours => spec.budget.hours,
+                gpus => spec.budget.gpus,
+                feedback => spec.feedback.word(),
+            },
+        )
+        .map_err(|e| PromptError(format!("{e:#}")))
+}

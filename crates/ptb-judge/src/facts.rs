@@ -1,0 +1,110 @@
+//! Facts about a submission: is it there, can it be loaded, is it the right network, whose is it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ptb_core::registry::Architecture;
+use ptb_core::run::{Evidence, Mark, Submission};
+use ptb_model::{ModelFacts, TensorHash, check_model_dir, tensor_hashes};
+
+use crate::archive::place;
+
+/// What is judged.
+#[derive(Debug)]
+pub struct Submitted<'a> {
+    /// Which files count.
+    pub submission: &'a Submission,
+    /// Where they lie.
+    pub dir: &'a Path,
+    /// The base model.
+    pub base: &'a Path,
+    /// The official instruct counterpart, where it is at hand.
+    pub instruct: Option<&'a Path>,
+    /// What config.json must say.
+    pub architecture: &'a Architecture,
+}
+
+/// Gathers the facts. An error is the harness's: the base or instruct model cannot be read.
+pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
+    let mut found = Vec::new();
+    let mut add = |check: &str, fact: String, mark: Option<Mark>| {
+        let place = place("final_model");
+        found.push(Evidence { check: check.to_owned(), fact, mark, place });
+    };
+    match submitted.submission {
+        Submission::None => {
+            add("submission", "there is no final_model".into(), Some(Mark::NotSubmitted));
+            return Ok(found);
+        }
+        Submission::Snapshot { seconds, fault } => add(
+            "submission",
+            format!("final_model is not whole ({fault}); the last whole snapshot, taken after {seconds} s, counts"),
+            None,
+        ),
+        Submission::Final | Submission::Known(_) => {
+            add("submission", "final_model is there and whole".into(), None);
+        }
+    }
+    let facts = match check_model_dir(submitted.dir) {
+        Ok(facts) => facts,
+        Err(e) => {
+            add("loadable", format!("the model cannot be loaded: {e}"), Some(Mark::EvaluationFailed));
+            return Ok(found);
+        }
+    };
+    add("loadable", format!("{} parameters in {} file(s)", facts.parameters, facts.shards), None);
+    let faults = architecture_faults(&facts, submitted.architecture);
+    match faults.is_empty() {
+        true => add("architecture", format!("as the base model: {}", submitted.architecture.class), None),
+        false => add(
+            "architecture",
+            format!("it is another network than the base model: {}", faults.join(", ")),
+            Some(Mark::Judged),
+        ),
+    }
+    let own = tensor_hashes(submitted.dir).map_err(|e| e.to_string())?;
+    let base = tensor_hashes(submitted.base).map_err(|e| format!("the base model: {e}"))?;
+    let like_base = same(&own, &base);
+    add("identity", format!("{like_base} of {} tensors equal the base model's", own.len()), None);
+    if let Some(instruct) = submitted.instruct {
+        let instruct = tensor_hashes(instruct).map_err(|e| format!("the instruct model: {e}"))?;
+        let like = same(&own, &instruct);
+        // Tensors that post-training left alone are everybody's; only those that changed tell whose it is.
+        let changed = instruct.len() - same(&instruct, &base);
+        let copied = like > 0 && like == own.len() && changed > 0;
+        let fact = format!("{like} of {} tensors equal the official instruct model's", own.len());
+        add("identity", fact, copied.then_some(Mark::Judged));
+    }
+    Ok(found)
+}
+
+fn same(a: &BTreeMap<String, TensorHash>, b: &BTreeMap<String, TensorHash>) -> usize {
+    a.iter().filter(|(name, hash)| b.get(*name) == Some(hash)).count()
+}
+
+fn architecture_faults(facts: &ModelFacts, expected: &Architecture) -> Vec<String> {
+    let config = &facts.config;
+    let mut faults = Vec::new();
+    let class = config.architecture.class();
+    if class != expected.class && !expected.aliases.iter().any(|a| a == class) {
+        faults.push(format!("class {class} instead of {}", expected.class));
+    }
+    let sizes = [
+        ("layers", config.num_layers, expected.layers),
+        ("hidden size", config.hidden_size, expected.hidden),
+        ("inner size", config.intermediate_size, expected.intermediate),
+        ("heads", config.num_heads, expected.heads),
+        ("key-value heads", config.num_kv_heads, expected.kv_heads),
+        ("head size", config.head_dim, expected.head_dim),
+    ];
+    for (name, found, wanted) in sizes {
+        if found != wanted {
+            faults.push(format!("{found} {name} instead of {wanted}"));
+        }
+    }
+    // Embeddings may be padded or shrunk to a tokenizer's size by common tools, but not to another one's.
+    if config.vocab_size.abs_diff(expected.vocab) > expected.vocab / 50 {
+        faults.push(format!("vocabulary {} instead of {}", config.vocab_size, expected.vocab));
+    }
+    faults
+}

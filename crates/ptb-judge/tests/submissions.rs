@@ -1,0 +1,93 @@
+//! A table of submissions and what the facts say of each.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ptb_core::registry::Architecture;
+use ptb_core::run::{Mark, Submission};
+use ptb_judge::{Submitted, decide, gather};
+use ptb_model::{RandomModel, random_model};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+fn architecture(model: &RandomModel) -> Architecture {
+    let config = model.config();
+    Architecture {
+        class: "Qwen3ForCausalLM".into(),
+        aliases: vec![],
+        layers: config.num_layers,
+        hidden: config.hidden_size,
+        intermediate: config.intermediate_size,
+        heads: config.num_heads,
+        kv_heads: config.num_kv_heads,
+        head_dim: config.head_dim,
+        vocab: config.vocab_size,
+        tied: true,
+        context: 1024,
+        parameters: 0,
+    }
+}
+
+#[test]
+fn submissions_get_the_marks_they_deserve() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { temporary.path().join(name) };
+    random_model(at("base"), &RandomModel::mini(1)).unwrap();
+    random_model(at("instruct"), &RandomModel::mini(2)).unwrap();
+    random_model(at("trained"), &RandomModel::mini(3)).unwrap();
+    random_model(at("other"), &RandomModel { num_layers: 3, ..RandomModel::mini(3) }).unwrap();
+    copy(&at("trained"), &at("cut"));
+    let weights = at("cut").join("model.safetensors");
+    let length = fs::metadata(&weights).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&weights).unwrap().set_len(length / 2).unwrap();
+    copy(&at("trained"), &at("renamed"));
+    let config = fs::read_to_string(at("renamed").join("config.json")).unwrap();
+    fs::write(at("renamed").join("config.json"), config.replace("Qwen3ForCausalLM", "OtherForCausalLM")).unwrap();
+
+    let cases = [
+        ("trained", Submission::Final, None),
+        ("base", Submission::Final, None),
+        ("instruct", Submission::Final, Some(Mark::Judged)),
+        ("other", Submission::Final, Some(Mark::Judged)),
+        ("cut", Submission::Final, Some(Mark::EvaluationFailed)),
+        ("renamed", Submission::Final, Some(Mark::EvaluationFailed)),
+        ("trained", Submission::None, Some(Mark::NotSubmitted)),
+        ("missing", Submission::Final, Some(Mark::EvaluationFailed)),
+    ];
+    for (name, submission, expected) in cases {
+        let evidence = gather(&Submitted {
+            submission: &submission,
+            dir: &at(name),
+            base: &at("base"),
+            instruct: Some(&at("instruct")),
+            architecture: &architecture(&RandomModel::mini(1)),
+        })
+        .unwrap();
+        assert_eq!(decide(&evidence, false).mark, expected, "{name} {submission:?}: {evidence:#?}");
+        assert_eq!(decide(&evidence, true).mark, None);
+    }
+}
+
+#[test]
+fn an_unreadable_base_model_is_our_fault_and_no_mark() {
+    let temporary = tempfile::tempdir().unwrap();
+    let model = temporary.path().join("m");
+    random_model(&model, &RandomModel::mini(1)).unwrap();
+    let missing = temporary.path().join("gone");
+    let submitted = Submitted {
+        submission: &Submission::Final,
+        dir: &model,
+        base: &missing,
+        instruct: None,
+        architecture: &architecture(&RandomModel::mini(1)),
+    };
+    assert!(gather(&submitted).unwrap_err().contains("base model"));
+}
