@@ -1,0 +1,33 @@
+//! Floor 4: the way through the wall.
+//!
+//! The agent's world has no network and no file of ours in it. What it may ask of the harness it asks
+//! through one Unix socket, `door.sock`, by HTTP/1.1, one request a connection. Behind the socket
+//! stand doors ([`Door`]), one per path: [`ClockDoor`] tells the time left, [`EvaluationDoor`] evaluates
+//! a model directory and streams progress, [`ReleaseDoor`] gives the warm engine up. What an evaluation
+//! is, the runner says by implementing [`Evaluator`].
+//!
+//! A model crosses the wall as a snapshot ([`snapshot`]): opened by handle below the workspace, without
+//! following a link, copied, hashed, checked, kept. [`inside`] holds the two files that the workspace
+//! gets: `evaluate.py` and `timer.sh`, thin clients without an answer or a scorer in them.
+//!
+//! It must never: read a file through a path that the agent can bend, hold more memory or connections
+//! than [`Bounds`] say, let one client keep another from being served, tell the agent a path of the host
+//! or more than the run's feedback level allows, or trust a word that comes through the socket.
+
+mod clock;
+mod door;
+mod evaluation;
+pub mod inside;
+mod server;
+mod slots;
+pub mod snapshot;
+mod socket;
+
+pub use clock::{ClockDoor, ClockReading, ReadClock};
+pub use door::{Body, Door, Refusal, Request, Response, json_reply};
+pub use evaluation::{
+    EvaluationDoor, EvaluationEnd, EvaluationFault, EvaluationRecord, EvaluationRequest,
+    EvaluationSetup, Evaluator, FaultKind, KnownModel, ModelSource, Outcome, Progress, ReleaseDoor,
+    RequestRecord, SampleFeedback, ScoreRecord, Workspace,
+};
+pub use server::{Bounds, Gateway, GatewayError, Running};
