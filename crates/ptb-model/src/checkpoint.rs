@@ -58,11 +58,8 @@ impl Checkpoint {
     /// # Errors
     /// Missing files, and everything that a header can lie about.
     pub fn open(dir: &ModelDir) -> Result<Self, ModelError> {
-        let mut checkpoint = Self {
-            dir: dir.path().to_path_buf(),
-            shards: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
+        let mut checkpoint =
+            Self { dir: dir.path().to_path_buf(), shards: Vec::new(), tensors: BTreeMap::new() };
         if dir.has(SINGLE) {
             checkpoint.add(dir, SINGLE)?;
         } else if dir.has(INDEX) {
@@ -131,9 +128,9 @@ impl Checkpoint {
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<&TensorInfo, ModelError> {
-        self.tensors.get(name).ok_or_else(|| {
-            ModelError::new(&self.dir, Fault::TensorMissing(shorten(name, 120)))
-        })
+        self.tensors
+            .get(name)
+            .ok_or_else(|| ModelError::new(&self.dir, Fault::TensorMissing(shorten(name, 120))))
     }
 
     /// Streams a tensor's bytes in order, in pieces whose length is a multiple of 8 but for the last.

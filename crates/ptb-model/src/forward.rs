@@ -129,7 +129,8 @@ impl Qwen3 {
         let q = rotate(&q.transpose(1, 2)?, rope)?;
         let k = repeat_heads(&rotate(&k.transpose(1, 2)?, rope)?, c.group())?;
         let v = repeat_heads(&v, c.group())?;
-        let scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * (c.head_dim as f64).powf(-0.5))?;
+        let scores =
+            (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * (c.head_dim as f64).powf(-0.5))?;
         let weights = softmax(&scores.broadcast_add(mask)?)?;
         let y = weights.matmul(&v)?.transpose(1, 2)?;
         let y = y.reshape((batch, time, c.num_heads * c.head_dim))?;

@@ -175,7 +175,10 @@ fn placed(header: RawHeader, start: u64, data: u64) -> Result<Vec<Entry>, Fault>
             return Err(Fault::malformed(format!("tensor `{}` overlaps another", tensor())));
         }
         if entry.begin > end {
-            return Err(Fault::malformed(format!("bytes before tensor `{}` belong to none", tensor())));
+            return Err(Fault::malformed(format!(
+                "bytes before tensor `{}` belong to none",
+                tensor()
+            )));
         }
         end = entry.begin + entry.len;
     }
@@ -213,5 +216,11 @@ fn sized(name: &str, raw: &RawEntry, start: u64, data: u64) -> Result<Entry, Fau
         )));
     }
     let shape = raw.shape.iter().map(|d| usize::try_from(*d).unwrap_or(usize::MAX)).collect();
-    Ok(Entry { name: name.to_owned(), dtype: raw.dtype, shape, begin: start + begin, len: end - begin })
+    Ok(Entry {
+        name: name.to_owned(),
+        dtype: raw.dtype,
+        shape,
+        begin: start + begin,
+        len: end - begin,
+    })
 }

@@ -1,0 +1,119 @@
+//! What can go wrong between a request and its answer, by what the caller can do about it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Endpoint;
+
+/// The error type that the built-in server gives when a model's own numbers are broken.
+pub(crate) const MODEL_FAULT: &str = "model_fault";
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// Nobody answered in time, or the server cannot serve now. Trying again may help.
+    #[error(
+        "failed to get an answer from {endpoint}: {why}\nhint: check that the server runs, and try again"
+    )]
+    Unavailable {
+        /// Who was asked.
+        endpoint: String,
+        /// What happened.
+        why: String,
+        /// HTTP status, when there was one.
+        status: Option<u16>,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The server will not serve this request, now or later.
+    #[error(
+        "{endpoint} refused the request with status {status}: {message}\nhint: correct the request"
+    )]
+    Rejected {
+        /// Who was asked.
+        endpoint: String,
+        /// HTTP status.
+        status: u16,
+        /// What the server said, shortened.
+        message: String,
+    },
+    /// The model itself is broken (weights that give no finite numbers).
+    #[error("the model behind {endpoint} failed: {message}\nhint: check the training that made it")]
+    ModelFault {
+        /// Who was asked.
+        endpoint: String,
+        /// What the server said.
+        message: String,
+    },
+    /// An answer that is not what the API promises.
+    #[error(
+        "the answer of {endpoint} is malformed: {why}\nhint: check that it speaks OpenAI's API"
+    )]
+    Malformed {
+        /// Who was asked.
+        endpoint: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl InferError {
+    /// Whether the same request may succeed later.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// How long the server asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    pub(super) fn unavailable(endpoint: &Endpoint, e: &reqwest::Error) -> Self {
+        // The library's own text says little; the reason is at the end of its chain.
+        let mut why = if e.is_timeout() { "no answer in time".to_owned() } else { e.to_string() };
+        let mut source = e.source();
+        while let Some(inner) = source {
+            why = format!("{why}: {inner}");
+            source = inner.source();
+        }
+        Self::Unavailable { endpoint: endpoint.to_string(), why, status: None, retry_after: None }
+    }
+
+    pub(super) fn malformed(endpoint: &Endpoint, why: impl Into<String>) -> Self {
+        Self::Malformed { endpoint: endpoint.to_string(), why: why.into() }
+    }
+
+    pub(super) fn status(
+        endpoint: &Endpoint,
+        status: u16,
+        body: &[u8],
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let endpoint = endpoint.to_string();
+        let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let error = &json["error"];
+        let text = error["message"].as_str().or(json["message"].as_str()).or(error.as_str());
+        let message: String = match text {
+            Some(text) => text.chars().take(1000).collect(),
+            None => String::from_utf8_lossy(body).chars().take(1000).collect(),
+        };
+        if error["type"] == MODEL_FAULT {
+            return Self::ModelFault { endpoint, message };
+        }
+        match status {
+            // Timeouts, conflicts of state, "too early", "too many": the request itself is fine.
+            408 | 409 | 425 | 429 | 500.. => Self::Unavailable {
+                endpoint,
+                why: format!("status {status}: {message}"),
+                status: Some(status),
+                retry_after,
+            },
+            _ => Self::Rejected { endpoint, status, message },
+        }
+    }
+}

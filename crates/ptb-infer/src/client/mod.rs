@@ -1,0 +1,175 @@
+//! Client of an OpenAI-compatible endpoint: ours or somebody else's.
+
+mod endpoint;
+mod error;
+mod request;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::InferError;
+pub(crate) use error::MODEL_FAULT;
+pub use request::{ChatCall, Completion, CompletionRequest, Finished, Prompt};
+
+use std::sync::Once;
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response};
+use serde_json::Value;
+
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 64 << 20;
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// Speaks to one endpoint. Cheap to clone; connections are kept and shared.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    model: Option<String>,
+    key: Option<String>,
+}
+
+impl Client {
+    /// A client whose requests may take `timeout` each, waiting in the server's queue included.
+    ///
+    /// # Errors
+    /// When the system's TLS roots cannot be loaded.
+    pub fn new(endpoint: Endpoint, timeout: Duration) -> Result<Self, InferError> {
+        install_tls();
+        let mut builder = reqwest::Client::builder()
+            .timeout(timeout)
+            .connect_timeout(CONNECT_TIME)
+            .redirect(reqwest::redirect::Policy::none());
+        if let Endpoint::Unix(path) = &endpoint {
+            // A proxy of the environment is not for sockets.
+            builder = builder.unix_socket(path.as_path()).no_proxy();
+        }
+        let http = builder.build().map_err(|e| InferError::unavailable(&endpoint, &e))?;
+        Ok(Self { http, endpoint, model: None, key: None })
+    }
+
+    /// Names the model in every request, for servers that hold several.
+    #[must_use]
+    pub fn with_model(mut self, model: Option<String>) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// Sends `Authorization: Bearer KEY`.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<String>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The endpoint it speaks to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Continues a prompt: `POST /completions`.
+    ///
+    /// # Errors
+    /// See [`InferError`].
+    pub async fn complete(&self, request: &CompletionRequest) -> Result<Completion, InferError> {
+        let answer = self.post("completions", request.body(self.model.as_deref())).await?;
+        Completion::read(&answer, |choice| choice["text"].as_str())
+            .map_err(|why| InferError::malformed(&self.endpoint, why))
+    }
+
+    /// Answers a chat: `POST /chat/completions`.
+    ///
+    /// # Errors
+    /// See [`InferError`].
+    pub async fn chat(&self, call: &ChatCall) -> Result<Completion, InferError> {
+        let answer = self.post("chat/completions", call.body(self.model.as_deref())).await?;
+        // An answer that is a tool call alone has no content.
+        Completion::read(&answer, |choice| {
+            Some(choice["message"]["content"].as_str().unwrap_or(""))
+        })
+        .map_err(|why| InferError::malformed(&self.endpoint, why))
+    }
+
+    /// The models that the server names.
+    ///
+    /// # Errors
+    /// See [`InferError`].
+    pub async fn models(&self) -> Result<Vec<String>, InferError> {
+        let answer = self.send(self.http.get(self.endpoint.url("models"))).await?;
+        let names = answer["data"]
+            .as_array()
+            .map(|list| list.iter().filter_map(|m| m["id"].as_str()).map(str::to_owned).collect());
+        names.ok_or_else(|| InferError::malformed(&self.endpoint, "it names no models"))
+    }
+
+    /// Asks whether the server is up: `/health` beside the API's root, or, where a server has none,
+    /// its list of models.
+    ///
+    /// # Errors
+    /// See [`InferError`].
+    pub async fn health(&self) -> Result<(), InferError> {
+        let request = self.authorised(self.http.get(self.endpoint.health_url()));
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) if response.status().as_u16() == 404 => self.models().await.map(drop),
+            Ok(response) => Err(self.refused(response).await),
+            Err(e) => Err(InferError::unavailable(&self.endpoint, &e)),
+        }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Result<Value, InferError> {
+        self.send(self.http.post(self.endpoint.url(path)).json(&body)).await
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Value, InferError> {
+        let sent = self.authorised(request).send().await;
+        let response = sent.map_err(|e| InferError::unavailable(&self.endpoint, &e))?;
+        if !response.status().is_success() {
+            return Err(self.refused(response).await);
+        }
+        let bytes = self.bounded(response).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|e| InferError::malformed(&self.endpoint, format!("it is not JSON: {e}")))
+    }
+
+    async fn refused(&self, response: Response) -> InferError {
+        let status = response.status().as_u16();
+        let header = response.headers().get(reqwest::header::RETRY_AFTER);
+        let seconds = header.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u32>().ok());
+        let retry_after = seconds.map(|s| Duration::from_secs(s.into()));
+        match self.bounded(response).await {
+            Ok(body) => InferError::status(&self.endpoint, status, &body, retry_after),
+            Err(e) => e,
+        }
+    }
+
+    async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, InferError> {
+        let mut bytes = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(None) => return Ok(bytes),
+                Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER => bytes.extend(chunk),
+                Ok(Some(_)) => {
+                    let why = format!("it is longer than {MAX_ANSWER} bytes");
+                    return Err(InferError::malformed(&self.endpoint, why));
+                }
+                Err(e) => return Err(InferError::unavailable(&self.endpoint, &e)),
+            }
+        }
+    }
+}
+
+/// TLS needs one provider of cryptography in the process; whoever comes first installs it.
+fn install_tls() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that the program has installed one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
