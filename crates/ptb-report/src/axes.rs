@@ -1,0 +1,122 @@
+//! In what runs may differ beside agent, base model, benchmark and repeat. An axis is shown only where it
+//! tells rows apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ptb_core::cell::{AgentAction, RunSpec};
+use ptb_core::files::sha256_hex;
+use serde::Serialize;
+
+use crate::read::Run;
+
+/// Axis to value.
+pub(crate) type Axes = BTreeMap<String, String>;
+
+/// What an agent met, without base model and benchmark. Nothing for baselines: without a solve, budget and
+/// sandbox change nothing.
+pub(crate) fn agent_axes(spec: &RunSpec) -> Axes {
+    let files = match &spec.agent.action {
+        AgentAction::Submit(_) => return Axes::new(),
+        AgentAction::Command(entry) => short(&entry.sha256),
+        AgentAction::Folder { sha256, .. } => short(sha256),
+    };
+    let prompt = spec.prompt.as_ref().map(digest);
+    let fixed = [
+        ("files", files),
+        ("model", spec.agent.model.clone().unwrap_or_else(|| "none".to_owned())),
+        ("hours", spec.budget.hours.to_string()),
+        ("gpus", spec.budget.gpus.to_string()),
+        ("nodes", spec.budget.nodes.to_string()),
+        ("feedback", word(&spec.feedback)),
+        ("sandbox", spec.sandbox.clone()),
+        ("prompt", prompt.unwrap_or_else(|| "default".to_owned())),
+        ("binds", digest(&spec.binds)),
+    ];
+    // An option may have any name; the fixed axes win over one that is called like them.
+    let options = spec.agent.options.iter().map(|(k, v)| (k.clone(), v.clone()));
+    options.chain(fixed.map(|(axis, value)| (axis.to_owned(), value))).collect()
+}
+
+/// How a submission was evaluated, for one base model and benchmark.
+pub(crate) fn evaluation_axes(spec: &RunSpec) -> Axes {
+    let benchmark = &spec.benchmark.value;
+    let seeds: Vec<String> = spec.seeds.iter().map(u64::to_string).collect();
+    let stop = &benchmark.generation.stop;
+    let definition =
+        (&benchmark.data, &benchmark.prompt, stop, &benchmark.scorer, &spec.chat_template);
+    let data = spec.data.as_ref().map(|path| path.display().to_string());
+    let axes = [
+        ("engine", spec.engine.clone()),
+        ("seeds", seeds.join(" ")),
+        ("limit", spec.limit.map_or("none".to_owned(), |n| n.to_string())),
+        ("max_tokens", spec.max_tokens.to_string()),
+        ("data", data.unwrap_or_else(|| "registry".to_owned())),
+        ("definition", digest(&definition)),
+    ];
+    axes.map(|(axis, value)| (axis.to_owned(), value)).into()
+}
+
+fn digest(value: &impl Serialize) -> String {
+    short(&sha256_hex(&serde_json::to_vec(value).unwrap_or_default()))
+}
+
+fn short(sha256: &str) -> String {
+    sha256.chars().take(8).collect()
+}
+
+fn word(value: &impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    json.as_str().unwrap_or_default().to_owned()
+}
+
+/// Which axes tell rows apart.
+pub(crate) struct Differing {
+    /// By agent name.
+    agent: BTreeMap<String, BTreeSet<String>>,
+    /// For all rows: one benchmark was evaluated in several ways.
+    evaluation: BTreeSet<String>,
+}
+
+impl Differing {
+    /// Agent axes with several values among runs of one agent name, and evaluation axes with several
+    /// values among runs of one benchmark and base model.
+    pub(crate) fn of(runs: &[Run]) -> Self {
+        let mut agents: BTreeMap<&str, Vec<&Axes>> = BTreeMap::new();
+        let mut evaluations: BTreeMap<(&str, &str), Vec<&Axes>> = BTreeMap::new();
+        for run in runs {
+            agents.entry(&run.agent).or_default().push(&run.agent_axes);
+            let evaluated = evaluations.entry((&run.benchmark, &run.model)).or_default();
+            evaluated.push(&run.evaluation_axes);
+        }
+        Self {
+            agent: agents.iter().map(|(name, all)| ((*name).to_owned(), several(all))).collect(),
+            evaluation: evaluations.values().flat_map(|all| several(all)).collect(),
+        }
+    }
+
+    /// The axes of the run's row.
+    pub(crate) fn axes(&self, run: &Run) -> Axes {
+        let empty = BTreeSet::new();
+        let agent = self.agent.get(&run.agent).unwrap_or(&empty);
+        let pick = |names: &BTreeSet<String>, axes: &Axes| -> Axes {
+            // A baseline of the same name has no agent axes, and an option may not be set: both are
+            // values of their own.
+            let value =
+                |name: &String| axes.get(name).cloned().unwrap_or_else(|| "default".to_owned());
+            names.iter().map(|name| (name.clone(), value(name))).collect()
+        };
+        let mut all =
+            if run.baseline.is_some() { Axes::new() } else { pick(agent, &run.agent_axes) };
+        all.extend(pick(&self.evaluation, &run.evaluation_axes));
+        all
+    }
+}
+
+fn several(all: &[&Axes]) -> BTreeSet<String> {
+    let names: BTreeSet<&String> = all.iter().flat_map(|axes| axes.keys()).collect();
+    let differs = |name: &&String| {
+        let values: BTreeSet<Option<&String>> = all.iter().map(|axes| axes.get(*name)).collect();
+        values.len() > 1
+    };
+    names.into_iter().filter(differs).cloned().collect()
+}

@@ -1,0 +1,159 @@
+//! The summary as text: at most a screen.
+
+use ptb_core::run::{Counts, Mark, Submission};
+
+use super::{RunSummary, ScoreSummary, StageSummary};
+use crate::text::{MAX_SHOWN, count, hms, percent, shown};
+
+/// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 24
+/// lines, which is a small screen.
+const MAX_LINES: usize = 3;
+
+impl RunSummary {
+    /// The summary as text for people. What is left out is counted, and is in the JSON form.
+    pub fn text(&self) -> String {
+        let one = |word, text: String| (word, vec![text]);
+        let scores = match self.scores.is_empty() {
+            true => vec!["none yet".to_owned()],
+            false => self.scores.iter().map(score_words).collect(),
+        };
+        let groups = [
+            one("agent", self.agent_words()),
+            one("cell", self.cell_words()),
+            one("evaluation", self.evaluation_words()),
+            one("stages", self.stage_words()),
+            ("failed", self.stages.iter().filter_map(failure_words).take(1).collect()),
+            one("solve", self.solve_words()),
+            ("score", scores),
+            ("measured", self.measured()),
+            ("evidence", self.evidence_words()),
+            ("verdicts", self.verdict_words()),
+            ("problems", self.problem_words()),
+            one("files", self.files.join(" ")),
+            one("where", self.path.clone()),
+        ];
+        let head = format!("{} ({})", shown(&self.slug, MAX_SHOWN), shown(&self.id, MAX_SHOWN));
+        groups.iter().fold(head + "\n", |out, (word, texts)| out + &group(word, texts))
+    }
+
+    fn agent_words(&self) -> String {
+        let options = self.options.iter().map(|(option, value)| format!(", {option} {value}"));
+        format!("{} ({}{})", self.agent, self.action, options.collect::<String>())
+    }
+
+    fn cell_words(&self) -> String {
+        format!(
+            "{} on {}, {} h, {}, repeat {}, experiment {}",
+            self.benchmark,
+            self.model,
+            self.hours,
+            count(self.gpus as usize, "gpu"),
+            self.repeat,
+            self.experiment
+        )
+    }
+
+    fn evaluation_words(&self) -> String {
+        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
+        let samples = self.limit.map_or("all samples".to_owned(), |n| count(n, "sample"));
+        format!(
+            "edition {}, engine {}, seeds {}, {samples}, at most {} new tokens",
+            self.edition,
+            self.engine,
+            seeds.join(" "),
+            self.max_tokens
+        )
+    }
+
+    fn stage_words(&self) -> String {
+        let words: Vec<String> =
+            self.stages.iter().map(|s| format!("{} {}", s.stage, s.state)).collect();
+        words.join(", ")
+    }
+
+    fn solve_words(&self) -> String {
+        let used = hms(self.solve_seconds);
+        let end = self.solve_end.as_ref().map(|end| format!(", {end}")).unwrap_or_default();
+        format!(
+            "{}, {used} of {} used{end}, sandbox {}",
+            count(self.attempts as usize, "attempt"),
+            hms(self.hours * 3600.0),
+            self.sandbox
+        )
+    }
+
+    fn measured(&self) -> Vec<String> {
+        let words = self.evaluations.iter().map(|(id, m)| {
+            format!(
+                "eval/{id}: {} % ± {} over {}, {} truncated, {} unparsed, {} not scored{}",
+                percent(m.accuracy),
+                percent(m.stderr),
+                count(m.n, "sample"),
+                m.truncated,
+                m.unparsed,
+                m.errors,
+                if m.complete { "" } else { " (a part of the benchmark)" }
+            )
+        });
+        words.collect()
+    }
+
+    fn evidence_words(&self) -> Vec<String> {
+        let words = self.evidence.iter();
+        words.map(|e| format!("{}{}: {} ({})", mark(e.mark), e.check, e.fact, e.place)).collect()
+    }
+
+    fn verdict_words(&self) -> Vec<String> {
+        self.verdicts.iter().map(|v| format!("{}{}: {}", mark(v.mark), v.judge, v.reason)).collect()
+    }
+
+    fn problem_words(&self) -> Vec<String> {
+        self.problems.iter().map(|p| p.message.clone()).collect()
+    }
+}
+
+/// At most [`MAX_LINES`] lines under one word.
+fn group(word: &str, texts: &[String]) -> String {
+    let more = texts.len().saturating_sub(MAX_LINES);
+    let mut out = String::new();
+    for (i, text) in texts.iter().take(MAX_LINES).enumerate() {
+        let word = if i == 0 { word } else { "" };
+        out.push_str(&format!("  {word:<11} {}", shown(text, MAX_SHOWN)));
+        if more > 0 && i + 1 == MAX_LINES {
+            out.push_str(&format!(" (and {more} more)"));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn mark(mark: Option<Mark>) -> String {
+    mark.map(|mark| format!("{} ", mark.symbol())).unwrap_or_default()
+}
+
+fn failure_words(stage: &StageSummary) -> Option<String> {
+    let (fault, message) = (stage.fault.as_ref()?, stage.message.as_ref()?);
+    let rerun = if stage.retryable? { "a rerun may succeed" } else { "a rerun will not help" };
+    Some(format!("{}, the {fault}'s fault ({rerun}): {message}", stage.stage))
+}
+
+fn score_words(score: &ScoreSummary) -> String {
+    let own = match (score.own_score, score.own_stderr) {
+        (Some(own), Some(stderr)) => format!("{} % ± {}", percent(own), percent(stderr)),
+        (Some(own), None) => format!("{} %", percent(own)),
+        (None, _) => "none".to_owned(),
+    };
+    let counts = match score.counts {
+        Counts::Own => own,
+        Counts::Base => format!("{}the base model's counts; own: {own}", mark(score.mark)),
+    };
+    let submission = match &score.submission {
+        Submission::None => "nothing submitted".to_owned(),
+        Submission::Known(what) => format!("known model {what}"),
+        Submission::Final => "final_model".to_owned(),
+        Submission::Snapshot { seconds, fault } => {
+            format!("snapshot of {}, as final_model was not whole: {fault}", hms(*seconds as f64))
+        }
+    };
+    format!("{}: {counts} ({submission}): {}", score.edition, score.reason)
+}

@@ -1,0 +1,106 @@
+//! Text that is safe to show, and numbers as people read them. Names and reasons come from agents and
+//! must not move a cursor, break a table or start a formula.
+
+/// Longest text shown in one cell or line of a table, in characters.
+pub const MAX_SHOWN: usize = 200;
+
+/// Text for a terminal: escape sequences are gone, so are control characters and the invisible ones that
+/// reorder or hide text; white space is a single space.
+pub fn clean(text: &str) -> String {
+    let stripped = strip_ansi_escapes::strip_str(text.replace(['\n', '\r', '\t'], " "));
+    let spaced: String = stripped
+        .chars()
+        .filter(|c| !is_hidden(*c))
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .collect();
+    spaced.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// [`clean`] text of at most `limit` characters; a cut one ends in `…`.
+pub fn shown(text: &str, limit: usize) -> String {
+    // A cap before cleaning keeps hostile megabytes cheap; escape sequences may use it up, not exceed it.
+    let head: String = text.chars().take(limit.saturating_mul(16)).collect();
+    let clean = clean(&head);
+    let cut = head.len() < text.len();
+    if clean.chars().count() <= limit && !cut {
+        return clean;
+    }
+    let mut short: String = clean.chars().take(limit.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// Control characters, and characters that are not seen but change what is: zero width, direction,
+/// separators, tags (Unicode general categories Cc and Cf, as far as they occur).
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A score as a percentage with one decimal: `0.2316` is `23.2`.
+pub fn percent(score: f64) -> String {
+    format!("{:.1}", score * 100.0)
+}
+
+/// Seconds as H:MM:SS, rounded to the second.
+pub fn hms(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+/// `1 run`, `2 runs`.
+pub fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_controls_and_tricks_are_gone() {
+        for (hostile, safe) in [
+            ("plain name", "plain name"),
+            ("\u{1b}[31mred\u{1b}[0m", "red"),
+            ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{1b}]8;;http://evil\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+            ("a\u{8}\u{8}b\u{7f}\0c", "abc"),
+            ("line\r\nbreak\tand  more ", "line break and more"),
+            ("\u{9b}31mx", "31mx"),
+            ("pay\u{202e}load\u{2066}\u{200b}", "payload"),
+            ("a\u{2028}b", "ab"),
+            ("größe 数", "größe 数"),
+        ] {
+            assert_eq!(clean(hostile), safe, "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_where_it_shows() {
+        assert_eq!(shown("abcdef", 6), "abcdef");
+        assert_eq!(shown("abcdefg", 6), "abcde…");
+        assert_eq!(shown(&"\u{1b}[0m".repeat(1000), 6), "…");
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(percent(0.2316289994386348), "23.2");
+        assert_eq!(hms(0.0), "0:00:00");
+        assert_eq!(hms(34781.6), "9:39:42");
+        assert_eq!(hms(-3.0), "0:00:00");
+        assert_eq!((count(1, "run"), count(2, "run")), ("1 run".to_owned(), "2 runs".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_left(text in "\\PC*|[\\x00-\\xff]{0,80}") {
+            let clean = clean(&text);
+            prop_assert!(clean.chars().all(|c| !c.is_control()));
+            prop_assert_eq!(super::clean(&clean), clean);
+        }
+    }
+}
