@@ -84,7 +84,9 @@ impl Differing {
         let mut agents: BTreeMap<&str, Vec<&Axes>> = BTreeMap::new();
         let mut evaluations: BTreeMap<(&str, &str), Vec<&Axes>> = BTreeMap::new();
         for run in runs {
-            agents.entry(&run.agent).or_default().push(&run.agent_axes);
+            if run.baseline.is_none() {
+                agents.entry(&run.agent).or_default().push(&run.agent_axes);
+            }
             let evaluated = evaluations.entry((&run.benchmark, &run.model)).or_default();
             evaluated.push(&run.evaluation_axes);
         }
@@ -99,8 +101,7 @@ impl Differing {
         let empty = BTreeSet::new();
         let agent = self.agent.get(&run.agent).unwrap_or(&empty);
         let pick = |names: &BTreeSet<String>, axes: &Axes| -> Axes {
-            // A baseline of the same name has no agent axes, and an option may not be set: both are
-            // values of their own.
+            // An option that is not set is a value of its own.
             let value =
                 |name: &String| axes.get(name).cloned().unwrap_or_else(|| "default".to_owned());
             names.iter().map(|name| (name.clone(), value(name))).collect()

@@ -75,9 +75,11 @@ fn assemble(
     let baselines = BaselineScores::of(runs);
     let benchmarks = columns(runs, edition, registry, &options.weights, &baselines)?;
     let differing = Differing::of(runs);
-    let mut groups: BTreeMap<(&str, Axes), Vec<&Run>> = BTreeMap::new();
+    // An agent may be called like a baseline; they share no row.
+    let mut groups: BTreeMap<(&str, bool, Axes), Vec<&Run>> = BTreeMap::new();
     for run in runs {
-        groups.entry((&run.agent, differing.axes(run))).or_default().push(run);
+        let key = (run.agent.as_str(), run.baseline.is_some(), differing.axes(run));
+        groups.entry(key).or_default().push(run);
     }
     let mut report = Report {
         edition: edition.id.clone(),
@@ -88,7 +90,7 @@ fn assemble(
         problems,
         notes: Vec::new(),
     };
-    for ((agent, axes), runs) in &groups {
+    for ((agent, _, axes), runs) in &groups {
         report.rows.push(rows::row((agent, axes), runs, &report.benchmarks, &baselines));
         let row = label(agent, axes);
         for run in runs {

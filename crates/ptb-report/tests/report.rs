@@ -79,6 +79,43 @@ fn the_registry_s_weight_helps_runs_that_are_done() {
 }
 
 #[test]
+fn a_recorded_weight_that_is_no_weight_is_passed_over() {
+    for bad in [0.0, -1.0] {
+        let world = World::new();
+        baselines(&world, "m", &[("x", 0.0, 0.25), ("y", 0.0, 0.75)]);
+        world.add(weigh(agent("a", "m", "x", End::Own(1.0)), bad));
+        close(world.report().unwrap().benchmarks[0].weight, 0.75);
+    }
+}
+
+#[test]
+fn weights_that_may_still_move_are_told() {
+    let world = World::new();
+    baselines(&world, "m1", &[("x", 0.0, 0.25), ("y", 0.0, 0.75)]);
+    assert_eq!(note(&world.report().unwrap(), "weights change"), None);
+    world.add(baseline(Base, "m2", "x", 0.1));
+    assert!(note(&world.report().unwrap(), "lack a baseline on x").is_some());
+}
+
+#[test]
+fn an_agent_called_like_a_baseline_is_not_one() {
+    let world = World::new();
+    baselines(&world, "m", &[("gsm8k", 0.125, 0.75)]);
+    world.add(agent("base", "m", "gsm8k", End::Own(0.5)));
+    world.add(agent("a", "m", "gsm8k", End::Marked(Mark::NotSubmitted)));
+    let report = world.report().unwrap();
+    let rows: Vec<_> = report.rows.iter().map(|r| (r.label(), r.baseline, r.average)).collect();
+    let row = |label: &str, baseline, average| (label.to_owned(), baseline, Some(average));
+    let expected = [
+        row("instruct", true, 0.75),
+        row("base", false, 0.5),
+        row("a", false, 0.125),
+        row("base", true, 0.125),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
 fn instruct_must_beat_base_where_nothing_else_weighs() {
     let world = World::new();
     baselines(&world, "m", &[("x", 0.5, 0.5), ("y", 0.0, 0.5)]);
@@ -139,6 +176,8 @@ fn base_scores_are_means_over_repeats_and_budgets() {
     assert_eq!(row(&report, "base").runs, 3, "budgets do not split a baseline's row");
     // Repeat 1 is the mean of two budgets.
     assert_eq!(row(&report, "base").repeats, 2);
+    // A baseline's repeats are the same completions: they say nothing of its luck.
+    assert_eq!(row(&report, "base").interval.unwrap().basis, Basis::Samples);
 }
 
 #[test]
