@@ -121,3 +121,112 @@ fn likelier(a: &(u32, f64), b: &(u32, f64)) -> Ordering {
 fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sampler(settings: Sampling, seed: u64) -> Sampler {
+        Sampler::new(settings, seed, &[], 8)
+    }
+
+    fn counts(settings: Sampling, logits: &[f32], draws: usize) -> Vec<f64> {
+        let mut counts = vec![0.0; logits.len()];
+        let mut sampler = sampler(settings, 42);
+        for _ in 0..draws {
+            counts[sampler.next(logits).unwrap() as usize] += 1.0;
+        }
+        counts
+    }
+
+    /// Pearson's statistic against softmax(logits / temperature).
+    fn chi_square(counts: &[f64], logits: &[f32], temperature: f64) -> f64 {
+        let weights: Vec<f64> =
+            logits.iter().map(|l| (f64::from(*l) / temperature).exp()).collect();
+        let (total, draws): (f64, f64) = (weights.iter().sum(), counts.iter().sum());
+        let terms = counts.iter().zip(weights).map(|(c, w)| {
+            let expected = draws * w / total;
+            (c - expected).powi(2) / expected
+        });
+        terms.sum()
+    }
+
+    const LOGITS: [f32; 6] = [1.0, 0.0, -1.0, 2.0, 0.5, 0.5];
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        for temperature in [0.5, 1.0, 2.0] {
+            let settings = Sampling { temperature, ..Sampling::default() };
+            let counts = counts(settings, &LOGITS, 20_000);
+            // 5 degrees of freedom: 20.5 is exceeded once in a thousand; the seed is fixed.
+            let x = chi_square(&counts, &LOGITS, temperature);
+            assert!(x < 20.5, "temperature {temperature}: {x}");
+            // The test can tell: the same counts do not fit another temperature.
+            assert!(chi_square(&counts, &LOGITS, temperature * 1.2) > 20.5);
+        }
+    }
+
+    #[test]
+    fn truncations_keep_exactly_what_they_should() {
+        let kept = |settings| -> Vec<usize> {
+            let counts = counts(settings, &LOGITS, 5_000);
+            (0..6).filter(|i| counts[*i] > 0.0).collect()
+        };
+        let plain = Sampling::default();
+        assert_eq!(kept(plain), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(kept(Sampling { top_k: 2, ..plain }), [0, 3]);
+        assert_eq!(kept(Sampling { top_k: 3, ..plain }), [0, 3, 4], "ties go to the smaller id");
+        // Weights beside the likeliest: 0.37, 0.14, 0.05, 1, 0.22, 0.22.
+        assert_eq!(kept(Sampling { min_p: 0.2, ..plain }), [0, 3, 4, 5]);
+        assert_eq!(kept(Sampling { min_p: 0.25, ..plain }), [0, 3]);
+        // Probabilities: 0.50, 0.18, 0.11, 0.11, 0.07, 0.02.
+        assert_eq!(kept(Sampling { top_p: 0.4, ..plain }), [3]);
+        assert_eq!(kept(Sampling { top_p: 0.6, ..plain }), [0, 3]);
+        assert_eq!(kept(Sampling { top_p: 0.75, ..plain }), [0, 3, 4]);
+    }
+
+    #[test]
+    fn repetition_penalty_divides_positive_and_multiplies_negative_logits() {
+        let settings =
+            Sampling { temperature: 0.0, repetition_penalty: 2.0, ..Sampling::default() };
+        let mut sampler = Sampler::new(settings, 0, &[1], 4);
+        let logits = [-1.0, 3.0, 2.0, -1.5];
+        assert_eq!(sampler.next(&logits), Ok(2), "3/2 is below 2");
+        assert_eq!(sampler.next(&logits), Ok(1), "2/2 is below 3/2");
+        let negative = [-2.0, -1.0, -1.9, -2.2];
+        assert_eq!(sampler.next(&negative), Ok(0), "-1 and -1.9 have become -2 and -3.8");
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_an_error() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(sampler(Sampling::default(), 1).next(&[0.0, bad]), Err(NotFinite));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_candidate_is_greedy(
+            logits in prop::collection::vec(-20.0_f32..20.0, 1..50),
+            temperature in 0.01..5.0,
+            seed: u64,
+        ) {
+            let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+            let one = Sampling { temperature, top_k: 1, ..Sampling::default() };
+            let tight = Sampling { temperature, top_p: 1e-9, ..Sampling::default() };
+            let expected = sampler(greedy, seed).next(&logits);
+            prop_assert_eq!(expected, sampler(one, seed).next(&logits));
+            prop_assert_eq!(expected, sampler(tight, seed).next(&logits));
+        }
+
+        #[test]
+        fn equal_seeds_draw_alike(logits in prop::collection::vec(-3.0_f32..3.0, 2..50), seed: u64) {
+            let draw = |n: u64| {
+                let mut sampler = sampler(Sampling { top_k: 9, top_p: 0.9, ..Sampling::default() }, n);
+                (0..20).map(|_| sampler.next(&logits).unwrap()).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(draw(seed), draw(seed));
+        }
+    }
+}

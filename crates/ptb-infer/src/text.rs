@@ -23,6 +23,7 @@ pub(crate) struct TextStream {
     /// Bytes of `text` handed out.
     given: usize,
     stopped: bool,
+    ended: bool,
 }
 
 impl TextStream {
@@ -37,6 +38,7 @@ impl TextStream {
             text: String::new(),
             given: 0,
             stopped: false,
+            ended: false,
         }
     }
 
@@ -102,7 +104,7 @@ impl TextStream {
     /// New text that no stop string can take back any more.
     pub(crate) fn take(&mut self) -> String {
         let mut end = self.text.len();
-        if !self.stopped {
+        if !self.stopped && !self.ended {
             let held = |stop: &String| {
                 let ends =
                     |n: &usize| stop.is_char_boundary(*n) && self.text.ends_with(&stop[..*n]);
@@ -124,11 +126,98 @@ impl TextStream {
         }
         self.context = self.ids.len();
         self.pending = self.ids.len();
+        self.ended = true;
         &self.text
     }
 
     /// True when a stop string has ended the text.
     pub(crate) fn stopped(&self) -> bool {
         self.stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ptb_model::{ModelDir, RandomModel, random_model};
+    use std::sync::LazyLock;
+
+    /// One token for each byte, so every character beyond ASCII spans tokens.
+    static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
+        let home = tempfile::tempdir().unwrap();
+        random_model(home.path(), &RandomModel::mini(1)).unwrap();
+        Arc::new(Tokenizer::read(&ModelDir::open(home.path()).unwrap()).unwrap())
+    });
+
+    fn stream(stops: &[&str]) -> TextStream {
+        let stops = stops.iter().map(|s| (*s).to_owned()).collect();
+        TextStream::new(Arc::clone(&TOKENIZER), stops, true)
+    }
+
+    /// Pieces as a client sees them, the whole text, and whether it was stopped.
+    fn feed(stops: &[&str], bytes: &[u8]) -> (Vec<String>, String, bool) {
+        let mut stream = stream(stops);
+        let mut pieces = Vec::new();
+        for byte in bytes {
+            let stopped = stream.push(u32::from(*byte));
+            pieces.push(stream.take());
+            if stopped {
+                break;
+            }
+        }
+        let text = stream.finish().to_owned();
+        pieces.push(stream.take());
+        (pieces, text, stream.stopped())
+    }
+
+    #[test]
+    fn characters_appear_whole() {
+        let (pieces, text, _) = feed(&[], "aé€😀z".as_bytes());
+        assert_eq!(text, "aé€😀z");
+        let shown: Vec<&str> =
+            pieces.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
+        assert_eq!(shown, ["a", "é", "€", "😀", "z"]);
+    }
+
+    #[test]
+    fn stop_strings_are_found_across_tokens_and_held_back() {
+        let (pieces, text, stopped) = feed(&["\n\nQ:", "€!"], "an answer\n\nQ: more".as_bytes());
+        assert_eq!((text.as_str(), stopped), ("an answer", true));
+        assert_eq!(pieces.concat(), "an answer", "no part of the stop string was shown");
+        assert_eq!(feed(&["€!"], "5 €!".as_bytes()).1, "5 ");
+        assert_eq!(feed(&["ab", "b"], b"xab").1, "x", "the earlier one counts");
+        let (_, text, stopped) = feed(&["\n\nQ:"], b"an answer\n\nQ");
+        assert_eq!((text.as_str(), stopped), ("an answer\n\nQ", false));
+    }
+
+    #[test]
+    fn special_tokens_are_left_out_and_tool_calls_are_not() {
+        let mut stream = stream(&[]);
+        for token in [65, 257, 270, 66, 258] {
+            stream.push(token);
+        }
+        assert_eq!(stream.finish(), "A<tool_call>B");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_the_text_of_the_whole(bytes in prop::collection::vec(
+            prop_oneof![any::<u8>(), 0x80_u8..0xc0, 0xe0_u8..0xf5, Just(b'a')], 0..80,
+        )) {
+            let (pieces, text, _) = feed(&[], &bytes);
+            let expected = String::from_utf8_lossy(&bytes);
+            prop_assert_eq!(&text, &expected);
+            prop_assert_eq!(pieces.concat(), expected);
+        }
+
+        #[test]
+        fn stopping_equals_cutting_the_whole(text in "[ab€]{0,30}", stop in "[ab€]{1,4}") {
+            let cut = text.find(&stop).map_or(text.as_str(), |at| &text[..at]).to_owned();
+            let (pieces, ours, stopped) = feed(&[&stop], text.as_bytes());
+            prop_assert_eq!(&ours, &cut);
+            prop_assert_eq!(pieces.concat(), cut);
+            prop_assert_eq!(stopped, text.contains(&stop));
+        }
     }
 }

@@ -89,6 +89,9 @@ impl Batcher {
     pub(crate) fn step(&mut self) {
         self.drop_cancelled();
         let plans = self.plan();
+        if plans.is_empty() {
+            return;
+        }
         let slices: Vec<Slice<'_>> = plans
             .iter()
             .map(|plan| {

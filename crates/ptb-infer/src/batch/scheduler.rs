@@ -1,7 +1,5 @@
 //! The batch's own thread and the bounded queue before it.
 
-use std::thread::JoinHandle;
-
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -36,17 +34,22 @@ impl Scheduler {
         batcher: Batcher,
         pool: rayon::ThreadPool,
         queue: usize,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    ) -> std::io::Result<Self> {
         let (jobs, receiver) = channel(queue.max(1));
         let limits = batcher.limits();
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("ptb-batch".to_owned())
             .spawn(move || pool.install(|| run(batcher, receiver)))?;
-        Ok((Self { jobs, limits, queue }, thread))
+        Ok(Self { jobs, limits, queue })
     }
 
     pub(crate) fn context(&self) -> usize {
         self.limits.context
+    }
+
+    /// Resolves when the batch's thread has ended, which it only does by a fault of this program.
+    pub(crate) async fn ended(&self) {
+        self.jobs.closed().await;
     }
 
     pub(crate) fn submit(&self, job: Job) -> Result<(), SubmitError> {

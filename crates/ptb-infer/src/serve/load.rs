@@ -72,10 +72,8 @@ pub(crate) struct Loaded {
     pub(crate) facts: String,
 }
 
-/// Loads and starts everything; the second value is the batch's thread.
-pub(crate) fn load(
-    options: &ServeOptions,
-) -> Result<(Loaded, std::thread::JoinHandle<()>), ServeError> {
+/// Loads and starts everything.
+pub(crate) fn load(options: &ServeOptions) -> Result<Loaded, ServeError> {
     let run = |e: &dyn std::fmt::Display| ServeError::Run(e.to_string());
     let dir = ModelDir::open_with(&options.model_dir, options.links)?;
     let facts = check_opened(&dir)?;
@@ -100,11 +98,10 @@ pub(crate) fn load(
     };
     let eos = eos(&facts.config, &facts.generation);
     let batcher = Batcher::new(weights, Arc::clone(&tokenizer), eos, settings);
-    let (scheduler, thread) =
-        Scheduler::start(batcher, pool, options.queue).map_err(|e| run(&e))?;
+    let scheduler = Scheduler::start(batcher, pool, options.queue).map_err(|e| run(&e))?;
     let sampling = facts.generation.sampling();
     let facts = format!("{} parameters", facts.parameters);
-    Ok((Loaded { scheduler, tokenizer, sampling, facts }, thread))
+    Ok(Loaded { scheduler, tokenizer, sampling, facts })
 }
 
 /// The generation file's ids win over the configuration's, as in `transformers`.

@@ -9,7 +9,7 @@ mod life_line;
 mod load;
 mod routes;
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -103,27 +103,39 @@ pub async fn serve(
     let failed = |source| ServeError::Listen { at: at.clone(), source };
     let model = options.model_name();
     let (bound, limits) = (bind(&listen).await.map_err(failed)?, options.clone());
-    let (loaded, queue) = tokio::task::spawn_blocking(move || load(&limits))
+    let loaded = tokio::task::spawn_blocking(move || load(&limits))
         .await
         .map_err(|e| ServeError::Run(e.to_string()))??;
+    let scheduler = loaded.scheduler.clone();
     let service = Service::new(loaded, model, renderer, &options);
     let app = router(Arc::new(service));
-    drop(queue);
-    let result = match bound {
+    let ended = async move { scheduler.ended().await };
+    match bound {
         Bound::Tcp(listener) => {
             let at = listener.local_addr().map_err(failed)?;
             ready(&crate::Endpoint::Http(format!("http://{at}/v1")));
-            axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+            until(axum::serve(listener, app).with_graceful_shutdown(shutdown), ended).await
         }
         Bound::Unix(listener, path) => {
             ready(&crate::Endpoint::Unix(path.clone()));
-            let result = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
+            let served = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+            let result = until(served, ended).await;
             // The file may already have gone with its directory.
             let _ = std::fs::remove_file(path);
             result
         }
-    };
-    result.map_err(|e| ServeError::Run(e.to_string()))
+    }
+}
+
+/// Serves until asked to end; a server without its batch would refuse everybody for ever.
+async fn until(
+    served: impl IntoFuture<Output = std::io::Result<()>>,
+    ended: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    tokio::select! {
+        result = served.into_future() => result.map_err(|e| ServeError::Run(e.to_string())),
+        () = ended => Err(ServeError::Run("the batch has ended by a fault".to_owned())),
+    }
 }
 
 enum Bound {
