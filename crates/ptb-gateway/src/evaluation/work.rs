@@ -199,11 +199,16 @@ async fn evaluate(job: &Job, request: EvaluationRequest) -> Result<Outcome, Eval
     loop {
         tokio::select! {
             ended = &mut task => {
+                while let Ok(now) = progress.try_recv() {
+                    passed.on(&job.lines, now);
+                }
                 return ended.unwrap_or_else(|e| Err(harness(format!("the evaluator ended badly: {e}"))));
             }
             Some(now) = progress.recv() => passed.on(&job.lines, now),
             () = &mut too_late => {
                 task.abort();
+                // The turn is held until it is really gone.
+                let _ = (&mut task).await;
                 let message = "the evaluator did not end when it was cancelled";
                 return Err(harness(message.to_owned()));
             }

@@ -27,8 +27,8 @@ pub enum SnapshotError {
     },
     /// A part of the path, or a file, is a symbolic link.
     #[error(
-        "{path} is or leads through a symbolic link, which is not followed; hint: put the files \
-         themselves there (`cp -rL`)"
+        "{path} is or leads through a symbolic link or a mount, which is not followed; hint: put the \
+         files themselves there (`cp -rL`)"
     )]
     Link {
         /// What.

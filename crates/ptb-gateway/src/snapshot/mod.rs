@@ -8,6 +8,8 @@
 //!
 //! [`take`] makes one such copy. [`Snapshots`] keeps the best and the last of a run.
 
+#[cfg(test)]
+mod attacks;
 mod error;
 mod names;
 mod open;

@@ -96,14 +96,14 @@ impl ModelHandle {
             let workspace = "the workspace".to_owned();
             return Err(SnapshotError::Outside { path: shown, workspace });
         }
-        let flags = flags | OFlags::NOFOLLOW;
         let opened = match way {
             Way::Openat2 => {
                 let path = if parts.clone().next().is_none() { Path::new(".") } else { relative };
                 openat2(&root_fd, path, flags, Mode::empty(), resolve())
             }
             Way::Walk => parts.clone().try_fold(root_fd, |below, part| {
-                walk_step(&below, part.as_os_str(), flags).and_then(|next| same_device(below, next))
+                walk_step(&below, part.as_os_str(), flags | OFlags::NOFOLLOW)
+                    .and_then(|next| same_device(below, next))
             }),
         };
         match opened {
