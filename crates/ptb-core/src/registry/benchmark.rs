@@ -176,6 +176,9 @@ pub struct Generation {
 pub struct Scorer {
     /// Which scorer of the family.
     pub kind: ScorerKind,
+    /// Numeric: `\boxed{...}` is opened before the number is looked for (AIME; GSM8K does not ask for boxes).
+    #[serde(default)]
+    pub boxed: bool,
 }
 
 /// Scorers that exist.

@@ -1,0 +1,176 @@
+//! Grading completions that were made elsewhere: JSON Lines in, grades and metrics out (`ptb score`).
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+use ptb_core::registry::{Benchmark, Entry};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::data::Dataset;
+use crate::lines::{self, LineFault, for_each_record, kind, record_id};
+use crate::metrics::{SampleScores, aggregate};
+use crate::score::score;
+
+/// How many ids a message names.
+const NAMED: usize = 5;
+
+/// One line out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GradedLine {
+    /// The sample's id.
+    pub id: String,
+    /// 0 to 1; 0 beside an `error`, where it counts for nothing.
+    pub score: f64,
+    /// The answer that was read.
+    pub answer: Option<String>,
+    /// Why the scorer could not do its work; never counted as a wrong answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What all lines amount to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreMetrics {
+    /// Benchmark id.
+    pub benchmark: String,
+    /// Mean score; none where nothing was scored.
+    pub accuracy: Option<f64>,
+    /// Standard error of the mean (see [`aggregate`]).
+    pub stderr: Option<f64>,
+    /// Samples scored.
+    pub n: usize,
+    /// Samples whose scorer failed.
+    pub errors: usize,
+    /// Completions without a readable answer, counted as wrong.
+    pub unparsed: usize,
+    /// Samples of the benchmark without a completion (only with `partial`).
+    pub missing: usize,
+}
+
+/// Why completions cannot be graded. All of these are bad input.
+#[derive(Debug, Error)]
+pub enum ScoreError {
+    /// The completions cannot be read.
+    #[error("cannot read the completions {file}: {source}")]
+    Read {
+        /// Their name.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is wrong.
+    #[error("{file}:{line}: {reason}; hint: a line is an object with `id` and `completion`")]
+    Line {
+        /// The completions' name.
+        file: String,
+        /// 1-based line.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Samples without a completion.
+    #[error(
+        "{count} of {total} samples of {benchmark} have no completion ({named}); \
+         hint: add them, or grade what is there with --partial"
+    )]
+    Missing {
+        /// Benchmark id.
+        benchmark: String,
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+        /// The first of them.
+        named: String,
+    },
+}
+
+/// Grades completions, lines of `{"id", "completion"}`; further fields are left alone. Grades come in the
+/// dataset's order. Without an id field a line's number is its id. `file` names the completions in messages.
+///
+/// # Errors
+/// A malformed line, an id that is unknown or was there before, and, unless `partial`, a sample without a line.
+pub fn score_completions(
+    benchmark: &Entry<Benchmark>,
+    dataset: &Dataset,
+    reader: impl BufRead,
+    file: &str,
+    partial: bool,
+) -> Result<(Vec<GradedLine>, ScoreMetrics), ScoreError> {
+    let places: HashMap<&str, usize> =
+        dataset.samples.iter().enumerate().map(|(i, s)| (s.id.as_str(), i)).collect();
+    let mut graded: Vec<Option<GradedLine>> = vec![None; dataset.samples.len()];
+    let read = for_each_record(reader, lines::LONGEST_LINE, |number, record| {
+        let id = record_id(&record, number)?;
+        let unknown =
+            || format!("`{}` is not a sample of {}", crate::error::shorten(&id), benchmark.id);
+        let place = *places.get(id.as_str()).ok_or_else(unknown)?;
+        let slot = graded.get_mut(place).filter(|slot| slot.is_none());
+        let slot = slot.ok_or_else(|| format!("sample `{id}` has a completion already"))?;
+        let completion = match record.get("completion") {
+            Some(serde_json::Value::String(text)) => text,
+            Some(other) => return Err(format!("`completion` holds {}, not a string", kind(other))),
+            None => return Err("the line has no `completion`".to_owned()),
+        };
+        *slot = Some(grade(benchmark, dataset, place, completion));
+        Ok(())
+    });
+    read.map_err(|fault| match fault {
+        LineFault::Io(source) => ScoreError::Read { file: file.to_owned(), source },
+        LineFault::Bad(line, reason) => ScoreError::Line { file: file.to_owned(), line, reason },
+    })?;
+    let missing: Vec<&str> = dataset
+        .samples
+        .iter()
+        .zip(&graded)
+        .filter(|(_, g)| g.is_none())
+        .map(|(s, _)| s.id.as_str())
+        .collect();
+    if !partial && !missing.is_empty() {
+        let more = if missing.len() > NAMED { ", ..." } else { "" };
+        return Err(ScoreError::Missing {
+            benchmark: benchmark.id.clone(),
+            count: missing.len(),
+            total: dataset.samples.len(),
+            named: format!("{}{more}", missing.get(..NAMED).unwrap_or(&missing).join(", ")),
+        });
+    }
+    let metrics = metrics(benchmark, &graded, missing.len());
+    Ok((graded.into_iter().flatten().collect(), metrics))
+}
+
+fn grade(
+    benchmark: &Entry<Benchmark>,
+    dataset: &Dataset,
+    place: usize,
+    completion: &str,
+) -> GradedLine {
+    let sample = &dataset.samples[place];
+    let id = sample.id.clone();
+    match score(&benchmark.value.scorer, completion, &sample.target) {
+        Ok(g) => GradedLine { id, score: g.score, answer: g.answer, error: None },
+        Err(e) => GradedLine { id, score: 0.0, answer: None, error: Some(e.to_string()) },
+    }
+}
+
+fn metrics(
+    benchmark: &Entry<Benchmark>,
+    graded: &[Option<GradedLine>],
+    missing: usize,
+) -> ScoreMetrics {
+    let lines = || graded.iter().enumerate().filter_map(|(index, g)| Some((index, g.as_ref()?)));
+    let scored = lines().filter(|(_, g)| g.error.is_none());
+    let scores: Vec<SampleScores> =
+        scored.clone().map(|(index, g)| SampleScores { index, scores: vec![g.score] }).collect();
+    let estimate = aggregate(&scores);
+    ScoreMetrics {
+        benchmark: benchmark.id.clone(),
+        accuracy: estimate.map(|e| e.accuracy),
+        stderr: estimate.map(|e| e.stderr),
+        n: scores.len(),
+        errors: lines().filter(|(_, g)| g.error.is_some()).count(),
+        unparsed: scored.filter(|(_, g)| g.answer.is_none()).count(),
+        missing,
+    }
+}

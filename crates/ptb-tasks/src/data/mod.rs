@@ -1,0 +1,206 @@
+//! A benchmark's samples: from a local path, from the local cache of the Hugging Face hub, or from a
+//! generator of ours. Nothing is ever fetched.
+
+mod arithmetic;
+pub mod hub;
+mod jsonl;
+mod parquet;
+mod record;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ptb_core::registry::{Benchmark, Entry, Form, Generator, HubData};
+use serde_json::{Map, Value};
+
+use crate::error::TaskError;
+use hub::HubCache;
+
+/// Largest data file that is read, in bytes.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// Records with their 1-based lines or rows.
+type Records = Vec<(usize, Map<String, Value>)>;
+
+/// One question with its reference answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The record's own id, else its 1-based line number; unique in the dataset.
+    pub id: String,
+    /// 1-based line or row in its file.
+    pub line: usize,
+    /// The question, as the record has it.
+    pub question: String,
+    /// The reference answer.
+    pub target: String,
+    /// The worked solution before the answer, where records have one.
+    pub reasoning: Option<String>,
+    /// The whole record.
+    pub fields: Map<String, Value>,
+}
+
+/// A benchmark's samples in the order of their file.
+#[derive(Debug)]
+pub struct Dataset {
+    /// The test split.
+    pub samples: Vec<Sample>,
+    /// SHA-256 of the test split's file, or of the generated records as JSON Lines.
+    pub sha256: String,
+    source: Source,
+    train: OnceLock<Vec<Sample>>,
+    benchmark: Entry<Benchmark>,
+}
+
+/// Where the train split comes from, when it is asked for.
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    Hub(HubCache, HubData),
+    Generated(Vec<Sample>),
+}
+
+impl Dataset {
+    /// The train split. It is read when first asked for, because only few-shot prompts need it.
+    ///
+    /// # Errors
+    /// As [`load`]; a dataset without a train split is one too.
+    pub fn train(&self) -> Result<&[Sample], TaskError> {
+        if let Some(train) = self.train.get() {
+            return Ok(train);
+        }
+        let train = match &self.source {
+            Source::Generated(train) => return Ok(train),
+            Source::File(path) => read_split(&self.benchmark, path)?.0,
+            Source::Hub(cache, hub) => {
+                let file = hub.train.as_deref().ok_or_else(|| TaskError::Benchmark {
+                    benchmark: self.benchmark.id.clone(),
+                    reason: "its data has no train split".to_owned(),
+                    hint: "name `train` in [data.hub]".to_owned(),
+                })?;
+                let path = cache.dataset_file(&hub.repo, &hub.revision, file)?;
+                read_split(&self.benchmark, &path)?.0
+            }
+        };
+        Ok(self.train.get_or_init(|| train))
+    }
+}
+
+/// Loads a benchmark's test split. `data` (a folder with `test.jsonl`, or a test file) wins over the
+/// benchmark's own source; a hub dataset is looked for in the cache that the environment names.
+///
+/// # Errors
+/// A file that is not there, or a record in it that is wrong, named with its line. Every target is checked to
+/// be one that the benchmark's scorer can compare with.
+pub fn load(benchmark: &Entry<Benchmark>, data: Option<&Path>) -> Result<Dataset, TaskError> {
+    load_with(benchmark, data, &HubCache::from_env())
+}
+
+/// As [`load`], with a cache of the hub at a known place.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    benchmark: &Entry<Benchmark>,
+    data: Option<&Path>,
+    cache: &HubCache,
+) -> Result<Dataset, TaskError> {
+    let own = &benchmark.value.data;
+    if let Some(path) = data.or(own.path.as_deref()) {
+        let (test, train) = splits_at(path, own.hub.as_ref())?;
+        return from_file(benchmark, &test, Source::File(train));
+    }
+    if let Some(hub) = &own.hub {
+        let test = cache.dataset_file(&hub.repo, &hub.revision, &hub.test)?;
+        return from_file(benchmark, &test, Source::Hub(cache.clone(), hub.clone()));
+    }
+    match &own.generator {
+        Some(generator) => generate(benchmark, generator),
+        None => Err(TaskError::Benchmark {
+            benchmark: benchmark.id.clone(),
+            reason: "it names no data".to_owned(),
+            hint: "add `hub`, `path` or `generator` to [data]".to_owned(),
+        }),
+    }
+}
+
+fn from_file(
+    benchmark: &Entry<Benchmark>,
+    test: &Path,
+    source: Source,
+) -> Result<Dataset, TaskError> {
+    let (samples, sha256) = read_split(benchmark, test)?;
+    if samples.is_empty() {
+        return Err(read_error(test, "it has no records", "give a file with one record a line"));
+    }
+    Ok(Dataset { samples, sha256, source, train: OnceLock::new(), benchmark: benchmark.clone() })
+}
+
+fn generate(benchmark: &Entry<Benchmark>, generator: &Generator) -> Result<Dataset, TaskError> {
+    let data = &benchmark.value.data;
+    let (test, train) = match generator.kind {
+        Form::Arithmetic => arithmetic::generate(generator, &data.question, &data.answer),
+    }
+    .map_err(|reason| TaskError::Benchmark {
+        benchmark: benchmark.id.clone(),
+        reason,
+        hint: "ask for fewer samples in [data.generator]".to_owned(),
+    })?;
+    let text: String = test.iter().map(|r| format!("{}\n", Value::Object(r.clone()))).collect();
+    let path = Path::new("generated");
+    let samples = record::samples(benchmark, path, number(test))?;
+    let train = record::samples(benchmark, path, number(train))?;
+    Ok(Dataset {
+        samples,
+        sha256: ptb_core::files::sha256_hex(text.as_bytes()),
+        source: Source::Generated(train),
+        train: OnceLock::new(),
+        benchmark: benchmark.clone(),
+    })
+}
+
+fn number(records: Vec<Map<String, Value>>) -> Records {
+    records.into_iter().enumerate().map(|(i, r)| (i + 1, r)).collect()
+}
+
+/// The test and train files that a path means.
+fn splits_at(path: &Path, hub: Option<&HubData>) -> Result<(PathBuf, PathBuf), TaskError> {
+    let first_there = |names: &[&str]| names.iter().map(|n| path.join(n)).find(|p| p.is_file());
+    if !path.is_dir() {
+        let train =
+            path.with_file_name(if is_parquet(path) { "train.parquet" } else { "train.jsonl" });
+        return Ok((path.to_owned(), train));
+    }
+    let hub_test = hub.map_or("test.parquet", |h| h.test.as_str());
+    let hub_train = hub.and_then(|h| h.train.as_deref()).unwrap_or("train.parquet");
+    let test = first_there(&["test.jsonl", "test.parquet", hub_test]).ok_or_else(|| {
+        read_error(
+            path,
+            "the folder has no test.jsonl",
+            "name a folder with test.jsonl, or the test file itself",
+        )
+    })?;
+    let train = first_there(&["train.jsonl", "train.parquet", hub_train]);
+    Ok((test, train.unwrap_or_else(|| path.join("train.jsonl"))))
+}
+
+fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+}
+
+/// Reads a file of records with the SHA-256 of its bytes.
+fn read_split(
+    benchmark: &Entry<Benchmark>,
+    path: &Path,
+) -> Result<(Vec<Sample>, String), TaskError> {
+    let bytes = ptb_core::files::read_bounded(path, LARGEST_FILE).map_err(|e| {
+        read_error(path, &e.to_string(), "give the dataset's folder or test file with --data PATH")
+    })?;
+    let sha256 = ptb_core::files::sha256_hex(&bytes);
+    let records =
+        if is_parquet(path) { parquet::read(path, bytes)? } else { jsonl::read(path, &bytes)? };
+    Ok((record::samples(benchmark, path, records)?, sha256))
+}
+
+fn read_error(path: &Path, reason: &str, hint: &str) -> TaskError {
+    TaskError::Read { path: path.to_owned(), reason: reason.to_owned(), hint: hint.to_owned() }
+}

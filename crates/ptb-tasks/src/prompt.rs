@@ -1,0 +1,108 @@
+//! From a sample to chat messages, by the benchmark's templates.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, context};
+use ptb_core::registry::{Benchmark, Entry, FewShot, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Dataset, Sample};
+use crate::error::TaskError;
+
+/// One message of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// A benchmark's templates, parsed, with its few-shot examples filled in.
+#[derive(Debug)]
+pub struct Prompter {
+    environment: Environment<'static>,
+    roles: Vec<Role>,
+    examples: String,
+}
+
+impl Prompter {
+    /// Parses the templates and, where the benchmark has few-shot examples, reads the train split for them.
+    ///
+    /// # Errors
+    /// A template that is wrong, a train split that cannot be had or has no such row.
+    pub fn new(benchmark: &Entry<Benchmark>, dataset: &Dataset) -> Result<Self, TaskError> {
+        let prompt = &benchmark.value.prompt;
+        let mut environment = environment().map_err(|e| fault(benchmark, "read", "prompt", &e))?;
+        for (i, message) in prompt.messages.iter().enumerate() {
+            environment
+                .add_template_owned(i.to_string(), message.content.clone())
+                .map_err(|e| fault(benchmark, "read", &format!("message {}", i + 1), &e))?;
+        }
+        let examples = match &prompt.few_shot {
+            Some(few_shot) => examples(&mut environment, benchmark, few_shot, dataset)?,
+            None => String::new(),
+        };
+        Ok(Self { environment, roles: prompt.messages.iter().map(|m| m.role).collect(), examples })
+    }
+
+    /// The chat messages that ask a sample.
+    pub fn messages(&self, sample: &Sample) -> Result<Vec<ChatMessage>, TaskError> {
+        let fill = |i: usize| -> Result<String, Error> {
+            let values = context! { question => &sample.question, examples => &self.examples };
+            self.environment.get_template(&i.to_string())?.render(values)
+        };
+        let message = |(i, role): (usize, &Role)| {
+            let content = fill(i).map_err(|e| TaskError::Template {
+                action: format!("fill in message {} for sample {}", i + 1, sample.id),
+                reason: e.to_string(),
+                hint: "prompt templates see `question` and `examples`".to_owned(),
+            })?;
+            Ok(ChatMessage { role: *role, content })
+        };
+        self.roles.iter().enumerate().map(message).collect()
+    }
+}
+
+fn environment() -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // A misspelt variable is an error, not an empty text in every prompt.
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(1_000_000));
+    Ok(environment)
+}
+
+fn examples(
+    environment: &mut Environment<'static>,
+    benchmark: &Entry<Benchmark>,
+    few_shot: &FewShot,
+    dataset: &Dataset,
+) -> Result<String, TaskError> {
+    let train = dataset.train()?;
+    let example = |row: &usize| {
+        let sample = train.get(*row).ok_or_else(|| TaskError::Benchmark {
+            benchmark: benchmark.id.clone(),
+            reason: format!(
+                "few-shot row {row} is not in the train split, which has {} rows",
+                train.len()
+            ),
+            hint: "use the train split that the rows were chosen from".to_owned(),
+        })?;
+        let reasoning = sample.reasoning.as_deref().unwrap_or_default();
+        let values = context! { question => &sample.question, reasoning, target => &sample.target };
+        environment
+            .render_str(&few_shot.example, values)
+            .map_err(|e| fault(benchmark, "fill in", "example", &e))
+    };
+    let texts: Vec<String> = few_shot.rows.iter().map(example).collect::<Result<_, _>>()?;
+    Ok(texts.join(&few_shot.join))
+}
+
+fn fault(benchmark: &Entry<Benchmark>, action: &str, which: &str, e: &Error) -> TaskError {
+    TaskError::Template {
+        action: format!("{action} the template of the {which} of benchmark {}", benchmark.id),
+        reason: e.to_string(),
+        hint: format!("correct [prompt] in {}", benchmark.source),
+    }
+}

@@ -1,0 +1,204 @@
+//! Data files as users have them: every source, every way of being broken.
+
+#![allow(clippy::unwrap_used, reason = "a test panics")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use ptb_core::registry::{Benchmark, Entry, Registry};
+use ptb_tasks::TaskError;
+use ptb_tasks::data::hub::HubCache;
+use ptb_tasks::data::{Dataset, load, load_with};
+use ptb_tasks::prompt::Prompter;
+
+fn gsm8k() -> Entry<Benchmark> {
+    Registry::load(&[]).unwrap().benchmark("gsm8k").unwrap().clone()
+}
+
+const GOOD: &str = "{\"question\":\"1+1?\",\"answer\":\"One and one.\\n#### 2\"}\n";
+
+fn load_text(text: impl AsRef<[u8]>) -> Result<Dataset, TaskError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.jsonl");
+    fs::write(&path, text).unwrap();
+    load(&gsm8k(), Some(&path))
+}
+
+#[test]
+fn a_folder_and_a_file_are_the_same_data() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("test.jsonl"), format!("{GOOD}\r\n{}", GOOD.replace('2', "1,002")))
+        .unwrap();
+    fs::write(dir.path().join("train.jsonl"), GOOD.replace('2', "-3")).unwrap();
+    let folder = load(&gsm8k(), Some(dir.path())).unwrap();
+    let file = load(&gsm8k(), Some(&dir.path().join("test.jsonl"))).unwrap();
+    assert_eq!(folder.samples, file.samples);
+    assert_eq!(folder.sha256, file.sha256);
+    let facts: Vec<_> =
+        folder.samples.iter().map(|s| (s.id.as_str(), s.line, s.target.as_str())).collect();
+    assert_eq!(facts, [("1", 1, "2"), ("3", 3, "1,002")]);
+    assert_eq!(folder.samples[0].reasoning.as_deref(), Some("One and one."));
+    assert_eq!(file.train().unwrap()[0].target, "-3");
+}
+
+#[test]
+fn the_train_split_is_asked_for_only_by_few_shot_prompts() {
+    let dataset = load_text(GOOD).unwrap();
+    let mut zero_shot = gsm8k();
+    zero_shot.value.prompt.few_shot = None;
+    let prompt =
+        Prompter::new(&zero_shot, &dataset).unwrap().messages(&dataset.samples[0]).unwrap();
+    assert!(prompt[1].content.contains("1+1?"));
+    let e = Prompter::new(&gsm8k(), &dataset).unwrap_err().to_string();
+    assert!(e.contains("train.jsonl") && e.contains("hint:"), "{e}");
+}
+
+#[test]
+fn a_short_train_split_and_misspelt_templates_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("test.jsonl"), GOOD).unwrap();
+    fs::write(dir.path().join("train.jsonl"), GOOD).unwrap();
+    let dataset = load(&gsm8k(), Some(dir.path())).unwrap();
+    let e = Prompter::new(&gsm8k(), &dataset).unwrap_err().to_string();
+    assert!(e.contains("few-shot row 3082 is not in the train split, which has 1 rows"), "{e}");
+    let mut misspelt = gsm8k();
+    misspelt.value.prompt.few_shot = None;
+    misspelt.value.prompt.messages[1].content = "{{ qestion }}".to_owned();
+    let e = Prompter::new(&misspelt, &dataset)
+        .unwrap()
+        .messages(&dataset.samples[0])
+        .unwrap_err()
+        .to_string();
+    assert!(e.contains("fill in message 2 for sample 1") && e.contains("hint:"), "{e}");
+}
+
+#[test]
+fn broken_files_name_file_line_and_fault() {
+    let cases: &[(&[u8], &str)] = &[
+        (b"", "it has no records"),
+        (b"\n\n", "it has no records"),
+        (b"{\"question\":\"a\"}", "test.jsonl:1: the record has no field `answer`"),
+        (b"{\"question\":1,\"answer\":\"#### 1\"}", "test.jsonl:1: the field `question` holds a number, not a string"),
+        (b"{\"question\":\"a\",\"answer\":[1]}", "test.jsonl:1: the field `answer` holds a list, not a string or a number"),
+        (b"{\"question\":\"a\",\"answer\":\"18\"}", "test.jsonl:1: the field `answer` has no `####` before its answer"),
+        (b"{\"question\":\"a\",\"answer\":\"#### x\"}", "test.jsonl:1: cannot score against the target `x`"),
+        (b"\n\n{\"question\":\"a\",\"answer\":\"#### 1\"", "test.jsonl:3: the line is not JSON"),
+        (b"[]", "test.jsonl:1: the line holds a list, not an object"),
+        (b"\xff\xfe{}", "test.jsonl:1: the line is not UTF-8 text"),
+        (b"{\"id\":\"a\",\"question\":\"a\",\"answer\":\"#### 1\"}\n{\"id\":\"a\",\"question\":\"a\",\"answer\":\"#### 1\"}",
+         "test.jsonl:2: the id `a` is that of line 1 as well"),
+        (b"{\"id\":\"2\",\"question\":\"a\",\"answer\":\"#### 1\"}\n{\"question\":\"a\",\"answer\":\"#### 1\"}",
+         "test.jsonl:2: the id `2` is that of line 1 as well"),
+        (b"{\"id\":true,\"question\":\"a\",\"answer\":\"#### 1\"}", "test.jsonl:1: the field `id` holds a boolean"),
+    ];
+    for (text, expected) in cases {
+        let e = load_text(text).unwrap_err().to_string();
+        assert!(e.contains(expected) && e.contains("hint:"), "{e} instead of {expected}");
+    }
+}
+
+#[test]
+fn crlf_and_a_mark_change_nothing_but_the_hash() {
+    let plain = load_text(GOOD).unwrap();
+    let marked = load_text(format!("\u{feff}{}", GOOD.replace('\n', "\r\n"))).unwrap();
+    assert_eq!(plain.samples, marked.samples);
+    assert_ne!(plain.sha256, marked.sha256);
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let e = load(&gsm8k(), Some(dir.path())).unwrap_err().to_string();
+    assert!(e.contains("the folder has no test.jsonl; hint:"), "{e}");
+    let e = load(&gsm8k(), Some(&dir.path().join("x.jsonl"))).unwrap_err().to_string();
+    assert!(e.contains("x.jsonl") && e.contains("hint:"), "{e}");
+    let e = load(&gsm8k(), Some(Path::new("/dev/zero"))).unwrap_err().to_string();
+    assert!(e.contains("not a regular file"), "{e}");
+}
+
+fn write_parquet(path: &Path, rows: &[(&str, &str)]) {
+    let schema = "message schema { REQUIRED BYTE_ARRAY question (UTF8); REQUIRED BYTE_ARRAY answer (UTF8); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = fs::File::create(path).unwrap();
+    let mut writer =
+        SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::default())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for column in 0..2 {
+        let pick = |r: &(&str, &str)| ByteArray::from(if column == 0 { r.0 } else { r.1 });
+        let values: Vec<ByteArray> = rows.iter().map(pick).collect();
+        let mut writer = group.next_column().unwrap().unwrap();
+        writer.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        writer.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn parquet_and_json_lines_give_the_same_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test-00000-of-00001.parquet");
+    write_parquet(&path, &[("1+1?", "One and one.\n#### 2"), ("Señor?", "x #### 1,002")]);
+    let parquet = load(&gsm8k(), Some(&path)).unwrap();
+    let text = format!("{GOOD}{{\"question\":\"Señor?\",\"answer\":\"x #### 1,002\"}}");
+    assert_eq!(parquet.samples, load_text(text).unwrap().samples);
+}
+
+#[test]
+fn damaged_parquet_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let rows: Vec<(&str, &str)> = vec![("question", "because #### 1"); 50];
+    write_parquet(&path, &rows);
+    let whole = fs::read(&path).unwrap();
+    for length in (0..whole.len()).step_by(7) {
+        fs::write(&path, &whole[..length]).unwrap();
+        let e = load(&gsm8k(), Some(&path)).unwrap_err().to_string();
+        assert!(e.contains("not a whole Parquet file"), "{e}");
+    }
+}
+
+#[test]
+fn the_generated_benchmark_is_whole() {
+    let registry = Registry::load(&[]).unwrap();
+    let benchmark = registry.benchmark("arithmetic").unwrap();
+    let dataset = load(benchmark, None).unwrap();
+    let generator = benchmark.value.data.generator.as_ref().unwrap();
+    assert_eq!(
+        (dataset.samples.len(), dataset.train().unwrap().len()),
+        (generator.test, generator.train)
+    );
+    assert!(dataset.samples.len() >= 300);
+    assert_eq!(dataset.sha256, load(benchmark, None).unwrap().sha256);
+    let prompter = Prompter::new(benchmark, &dataset).unwrap();
+    let first = prompter.messages(&dataset.samples[0]).unwrap();
+    insta::assert_json_snapshot!(first);
+}
+
+/// Both splits of GSM8K where `hf download` puts them: a branch that names a commit, files in its snapshot.
+#[test]
+fn the_hub_cache_gives_both_splits() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = HubCache::at(dir.path());
+    let e = load_with(&gsm8k(), None, &cache).unwrap_err().to_string();
+    let command = "hf download openai/gsm8k main/test-00000-of-00001.parquet --repo-type dataset --revision main";
+    assert!(e.contains(command), "{e}");
+    let repo = dir.path().join("datasets--openai--gsm8k");
+    let commit = "e53f048856ff4f594e959d75785d2c2d37b678ee";
+    let snapshot = repo.join("snapshots").join(commit).join("main");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(repo.join("refs")).unwrap();
+    fs::write(repo.join("refs/main"), commit).unwrap();
+    write_parquet(&snapshot.join("test-00000-of-00001.parquet"), &[("1+1?", "#### 2")]);
+    let dataset = load_with(&gsm8k(), None, &cache).unwrap();
+    assert_eq!(dataset.samples[0].target, "2");
+    let e = dataset.train().unwrap_err().to_string();
+    assert!(e.contains("main/train-00000-of-00001.parquet"), "{e}");
+    write_parquet(&snapshot.join("train-00000-of-00001.parquet"), &[("1+2?", "#### 3")]);
+    assert_eq!(dataset.train().unwrap()[0].target, "3");
+}
