@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ptb_core::cell::{AgentAction, RunSpec};
 
-use crate::inside;
+use crate::Places;
 
 /// What the wall is asked to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub struct Launch {
 }
 
 /// The command of the run's agent, or `None` for a baseline. `prompt` is the text of the task.
-pub fn command(spec: &RunSpec, prompt: &str) -> Option<Launch> {
-    let mut env = environment(spec, prompt);
+pub fn command(spec: &RunSpec, prompt: &str, places: &Places) -> Option<Launch> {
+    let mut env = environment(spec, prompt, places);
     let argv = match &spec.agent.action {
         AgentAction::Submit(_) => return None,
         AgentAction::Folder { .. } => vec!["bash".to_owned(), "solve.sh".to_owned()],
@@ -52,25 +52,29 @@ fn fill(word: &str, places: &[(&str, &str)]) -> String {
     out + rest
 }
 
-fn environment(spec: &RunSpec, prompt: &str) -> BTreeMap<String, String> {
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", inside::PROGRAMS);
+fn environment(spec: &RunSpec, prompt: &str, places: &Places) -> BTreeMap<String, String> {
+    let path = format!(
+        "{}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+        places.programs.join(":")
+    );
     [
         ("PATH", path.as_str()),
-        ("HOME", inside::HOME),
+        ("HOME", &places.home),
         ("USER", "agent"),
         ("LOGNAME", "agent"),
         ("SHELL", "/bin/bash"),
         ("LANG", "C.UTF-8"),
+        ("TERM", "dumb"),
         ("TMPDIR", "/tmp"),
-        ("HF_HOME", inside::HF_HOME),
+        ("HF_HOME", &format!("{}/.cache/huggingface", places.home)),
         ("PROMPT", prompt),
         ("AGENT_CONFIG", spec.agent.model.as_deref().unwrap_or("")),
-        ("PTB_BASE_MODEL", inside::BASE_MODEL),
+        ("PTB_BASE_MODEL", &places.base_model),
         ("PTB_MODEL_ID", &spec.model.value.base.hub),
         ("PTB_BENCHMARK", &spec.benchmark.id),
         ("PTB_HOURS", &spec.budget.hours.to_string()),
         ("PTB_GPUS", &spec.budget.gpus.to_string()),
-        ("PTB_DOOR_SOCKET", &format!("{}/door.sock", inside::DOOR)),
+        ("PTB_DOOR_SOCKET", &places.door),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -15,18 +15,30 @@ pub use command::{Launch, command};
 pub use folder::{FolderError, copy_folder, hash_folder};
 pub use prompt::{PromptError, prompt};
 
-/// Places inside the wall that every agent finds (the outside contract).
-pub mod inside {
+/// Where an agent finds things (the outside contract). The default is the same behind every wall that
+/// moves paths; without a wall they are places of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
     /// Home directory, private to the run.
-    pub const HOME: &str = "/home/agent";
+    pub home: String,
     /// Working directory: the workspace.
-    pub const TASK: &str = "/home/agent/task";
+    pub task: String,
     /// Base model, read-only.
-    pub const BASE_MODEL: &str = "/opt/ptb/base_model";
-    /// Programs of the harness: `ptb-door`, `ptb-sft`.
-    pub const PROGRAMS: &str = "/opt/ptb/bin";
-    /// Hugging Face cache of the run.
-    pub const HF_HOME: &str = "/home/agent/.cache/huggingface";
-    /// Directory of the door's socket.
-    pub const DOOR: &str = "/run/ptb";
+    pub base_model: String,
+    /// Folders of the harness's programs, for PATH.
+    pub programs: Vec<String>,
+    /// The door's socket.
+    pub door: String,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            home: "/home/agent".to_owned(),
+            task: "/home/agent/task".to_owned(),
+            base_model: "/opt/ptb/base_model".to_owned(),
+            programs: vec!["/opt/ptb/bin".to_owned()],
+            door: "/run/ptb/door.sock".to_owned(),
+        }
+    }
 }

@@ -4,17 +4,19 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use ptb_core::cell::RunSpec;
 use thiserror::Error;
 
-use crate::inside;
+use crate::Places;
 
 const TEMPLATE: &str = include_str!("prompt.md.jinja");
 
 /// The prompt's template is faulty (only a user's own can be).
 #[derive(Debug, Error)]
-#[error("the prompt template does not render: {0}; hint: it may use model_id, base_model, benchmark, task, directory, hours, gpus, feedback")]
+#[error(
+    "the prompt template does not render: {0}; hint: it may use model_id, base_model, benchmark, task, directory, hours, gpus, feedback"
+)]
 pub struct PromptError(String);
 
 /// The text of the task for a run, from the built-in template or the experiment's own.
-pub fn prompt(spec: &RunSpec) -> Result<String, PromptError> {
+pub fn prompt(spec: &RunSpec, places: &Places) -> Result<String, PromptError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
@@ -22,10 +24,10 @@ pub fn prompt(spec: &RunSpec) -> Result<String, PromptError> {
             spec.prompt.as_deref().unwrap_or(TEMPLATE),
             context! {
                 model_id => &spec.model.value.base.hub,
-                base_model => inside::BASE_MODEL,
+                base_model => &places.base_model,
                 benchmark => &spec.benchmark.value.name,
                 task => spec.benchmark.value.task.trim(),
-                directory => inside::TASK,
+                directory => &places.task,
                 hours => spec.budget.hours,
                 gpus => spec.budget.gpus,
                 feedback => spec.feedback.word(),

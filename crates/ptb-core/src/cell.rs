@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::sha256_hex;
 use crate::names::slug;
-use crate::registry::{Agent, Benchmark, Entry, Model, Submit};
+use crate::registry::{Agent, Benchmark, Contamination, Entry, Model, Publish, Submit};
 
 /// How much the evaluation door tells the agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ struct Key<'a> {
     model_of_agent: &'a Option<String>,
     options: &'a BTreeMap<String, String>,
     base_model: (&'a str, &'a str),
-    benchmark: (&'a str, &'a str),
+    benchmark: (&'a str, String),
     data: &'a Option<PathBuf>,
     hours: f64,
     gpus: u32,
@@ -166,7 +166,7 @@ impl RunSpec {
             model_of_agent: &self.agent.model,
             options: &self.agent.options,
             base_model: (&self.model.id, &self.model.sha256),
-            benchmark: (&self.benchmark.id, &self.benchmark.sha256),
+            benchmark: (&self.benchmark.id, self.benchmark_key()),
             data: &self.data,
             hours: self.budget.hours,
             gpus: self.budget.gpus,
@@ -178,6 +178,15 @@ impl RunSpec {
             final_evaluation: (&self.engine, &self.seeds, self.limit, self.max_tokens),
         };
         sha256_hex(serde_json::to_string(&key).unwrap_or_default().as_bytes())
+    }
+
+    /// The benchmark without what agents and models never meet: a weight added later is the same cell.
+    fn benchmark_key(&self) -> String {
+        let mut benchmark = self.benchmark.value.clone();
+        benchmark.weight = None;
+        benchmark.publish = Publish::default();
+        benchmark.contamination = Contamination::default();
+        sha256_hex(serde_json::to_string(&benchmark).unwrap_or_default().as_bytes())
     }
 
     /// Short name for people: agent, model, benchmark, hours, repeat.

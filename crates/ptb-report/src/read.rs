@@ -25,7 +25,7 @@ pub struct Found {
 const DEPTH: u32 = 3;
 
 /// Finds run directories below `results`: a folder of experiments, one experiment, or one run. Links are
-/// not followed. Unlike [`ptb_core::run::find_runs`] it goes on after a folder that cannot be read.
+/// not followed. It goes on after a folder that cannot be read.
 pub fn find(results: &Path) -> Result<Found, ReportError> {
     let fail = |reason: String| ReportError::Results { path: results.to_owned(), reason };
     fs::read_dir(results).map_err(|e| fail(e.to_string()))?;

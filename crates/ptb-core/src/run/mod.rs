@@ -82,27 +82,3 @@ impl RunDir {
         self.0.join("scores").join(format!("{edition}.json"))
     }
 }
-
-/// The run directories of `results` (an experiment's folder, a folder of experiments, or one run), in
-/// order of name.
-pub fn find_runs(results: &Path) -> std::io::Result<Vec<RunDir>> {
-    fn visit(dir: &Path, depth: u32, found: &mut Vec<RunDir>) -> std::io::Result<()> {
-        if dir.join("run.json").is_file() {
-            found.push(RunDir::new(dir));
-            return Ok(());
-        }
-        if depth == 0 {
-            return Ok(());
-        }
-        let mut below: Vec<PathBuf> = std::fs::read_dir(dir)?
-            .filter_map(Result::ok)
-            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-            .map(|e| e.path())
-            .collect();
-        below.sort();
-        below.iter().try_for_each(|d| visit(d, depth - 1, found))
-    }
-    let mut found = Vec::new();
-    visit(results, 3, &mut found)?;
-    Ok(found)
-}

@@ -1,0 +1,65 @@
+//! Why an evaluation has no result.
+
+use std::path::PathBuf;
+
+use ptb_core::failure::FailureKind;
+use ptb_core::files::FileError;
+use ptb_infer::InferError;
+use ptb_model::ModelError;
+use ptb_tasks::TaskError;
+use thiserror::Error;
+
+/// Why an evaluation has no result.
+#[derive(Debug, Error)]
+pub enum EvalError {
+    /// The benchmark's data, prompt or template.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The submission.
+    #[error("the model cannot be evaluated: {0}")]
+    Model(String),
+    /// The tokenizer of the base model.
+    #[error("the tokenizer of {} cannot be used: {reason}; hint: check the base model's folder", dir.display())]
+    Tokenizer {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] InferError),
+    /// A file of the evaluation.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Asked to stop.
+    #[error("the evaluation was stopped; what is answered is kept; hint: the same command goes on")]
+    Cancelled,
+    /// Nothing could be scored.
+    #[error("no sample could be scored: {0}")]
+    Nothing(String),
+}
+
+impl EvalError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Model(_) | Self::Engine(InferError::ModelFault { .. }) => FailureKind::Agent,
+            Self::Cancelled => FailureKind::Scheduler,
+            _ => FailureKind::Harness,
+        }
+    }
+}
+
+/// A fault of the submission, unless the system could not read it.
+pub(crate) fn of_model(e: ModelError) -> EvalError {
+    if e.is_io() {
+        let source = std::io::Error::other(e.to_string());
+        return EvalError::File(FileError::Io {
+            action: "read",
+            path: PathBuf::from("the model"),
+            source,
+        });
+    }
+    EvalError::Model(e.to_string())
+}

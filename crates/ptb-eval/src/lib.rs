@@ -1,0 +1,28 @@
+//! Floor 3: samples x seeds become completions, grades and metrics.
+//!
+//! [`Prepared::new`] does everything that needs no engine: data, prompts, sampling, hashes, and which
+//! completions are there already. [`Prepared::evaluate`] asks a running engine for the missing ones,
+//! keeps each as soon as it is there, and writes the metrics. [`rescore`] computes metrics again from what
+//! is kept.
+//!
+//! A completion is reused only when everything that made it is the same: weights, prompt, tokenizer,
+//! sampling, limits, seed. Grades are never reused: they are computed from the completion each time.
+//!
+//! This crate must never start an engine, let a submission choose its prompt, or count a failure of ours as
+//! a wrong answer.
+
+mod ask;
+mod error;
+mod evaluation;
+mod prepare;
+mod rescore;
+mod store;
+mod tally;
+mod weights;
+
+pub use error::EvalError;
+pub use evaluation::{Answered, Evaluation};
+pub use prepare::{EvalSpec, Prepared};
+pub use rescore::rescore;
+pub use store::SampleRecord;
+pub use weights::{WeightsError, weights_dir};

@@ -1,0 +1,216 @@
+//! Everything about an evaluation that needs no engine.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use ptb_core::files::{sha256_file, sha256_hex};
+use ptb_core::registry::{Benchmark, Chat, Entry};
+use ptb_core::seed::request_seed;
+use ptb_model::{Checkpoint, Config, GenerationConfig, Links, ModelDir, Sampling, Tokenizer};
+use ptb_tasks::chat::{ChatTemplate, RenderRequest};
+use ptb_tasks::data::{Dataset, Sample, load};
+use ptb_tasks::prompt::Prompter;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::error::{EvalError, of_model};
+use crate::store::{SampleRecord, Store};
+
+/// The day that chat templates which ask for it are told: prompts must not change with the calendar.
+const PROMPT_DATE: jiff::civil::Date = jiff::civil::date(2026, 1, 15);
+
+/// What is evaluated, and how.
+#[derive(Debug, Clone)]
+pub struct EvalSpec {
+    /// The benchmark.
+    pub benchmark: Entry<Benchmark>,
+    /// Local data; absent means the benchmark's own source.
+    pub data: Option<PathBuf>,
+    /// Text of the base model's chat template.
+    pub chat_template: String,
+    /// Its settings.
+    pub chat: Chat,
+    /// The submission.
+    pub model_dir: PathBuf,
+    /// Where links in it may lead.
+    pub links: Links,
+    /// The base model, whose tokenizer is used; absent means the submission's.
+    pub tokenizer_dir: Option<PathBuf>,
+    /// Run seeds.
+    pub seeds: Vec<u64>,
+    /// The first so many samples; absent means all.
+    pub limit: Option<usize>,
+    /// New tokens allowed per completion.
+    pub max_tokens: u32,
+    /// Requests in flight at once.
+    pub max_connections: usize,
+    /// `eval/<id>/`.
+    pub out: PathBuf,
+}
+
+/// One prompt, rendered.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The chat messages.
+    pub(crate) messages: Vec<Value>,
+    /// The rendered text.
+    pub(crate) text: String,
+}
+
+/// One seed's completions: the keys they must have, and those that are there.
+#[derive(Debug)]
+pub(crate) struct SeedState {
+    pub(crate) seed: u64,
+    pub(crate) keys: HashMap<String, String>,
+    pub(crate) kept: HashMap<String, SampleRecord>,
+}
+
+/// An evaluation, ready to ask an engine.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) spec: EvalSpec,
+    pub(crate) dataset: Dataset,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) sampling: Sampling,
+    pub(crate) context: usize,
+    pub(crate) weights_sha256: String,
+    pub(crate) states: Vec<SeedState>,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) settings: Value,
+}
+
+/// What a completion depends on beside its prompt and seed.
+#[derive(Serialize)]
+struct Key<'a> {
+    weights: &'a str,
+    tokenizer: &'a str,
+    settings: &'a Value,
+    prompt: String,
+    seed: u32,
+}
+
+impl Prepared {
+    /// Loads, renders and hashes; takes some time for large weights.
+    pub fn new(spec: EvalSpec) -> Result<Self, EvalError> {
+        let dataset = load(&spec.benchmark, spec.data.as_deref())?;
+        let dir = ModelDir::open_with(&spec.model_dir, spec.links).map_err(of_model)?;
+        let config = Config::read(&dir).map_err(of_model)?;
+        let sampling = GenerationConfig::read(&dir).map_err(of_model)?.sampling();
+        let weights_sha256 =
+            Checkpoint::open(&dir).and_then(|c| c.weights_hash()).map_err(of_model)?;
+        let (tokenizer, tokenizer_sha256) = tokenizer(&spec)?;
+        let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
+        let asked = render(&spec, &dataset, count)?;
+        let settings = json!({
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repetition_penalty": sampling.repetition_penalty,
+            "max_tokens": spec.max_tokens,
+            "stop": spec.benchmark.value.generation.stop,
+            "chat_template": spec.chat.template,
+            "tokenizer": if spec.tokenizer_dir.is_some() { "base" } else { "submission" },
+        });
+        let (mut states, mut stores) = (Vec::new(), Vec::new());
+        for &seed in &spec.seeds {
+            let key = |i: usize| Key {
+                weights: &weights_sha256,
+                tokenizer: &tokenizer_sha256,
+                settings: &settings,
+                prompt: sha256_hex(asked[i].text.as_bytes()),
+                seed: request_seed(seed, &dataset.samples[i].id, 1, 0),
+            };
+            let keys: HashMap<String, String> = (0..count)
+                .map(|i| {
+                    let key = serde_json::to_vec(&key(i)).unwrap_or_default();
+                    (dataset.samples[i].id.clone(), sha256_hex(&key))
+                })
+                .collect();
+            let (store, kept) = Store::open(&spec.out.join(seed.to_string()), &keys)?;
+            states.push(SeedState { seed, keys, kept });
+            stores.push(store);
+        }
+        let context = config.max_positions;
+        Ok(Self {
+            spec,
+            dataset,
+            asked,
+            tokenizer,
+            sampling,
+            context,
+            weights_sha256,
+            states,
+            stores,
+            settings,
+        })
+    }
+
+    /// Completions in all.
+    pub fn total(&self) -> usize {
+        self.asked.len() * self.states.len()
+    }
+
+    /// Completions that an engine must still make.
+    pub fn missing(&self) -> usize {
+        self.total() - self.states.iter().map(|s| s.kept.len()).sum::<usize>()
+    }
+
+    /// SHA-256 over the submission's weights.
+    pub fn weights_sha256(&self) -> &str {
+        &self.weights_sha256
+    }
+
+    /// SHA-256 over the data that samples come from.
+    pub fn data_sha256(&self) -> &str {
+        &self.dataset.sha256
+    }
+
+    /// Samples that are evaluated, in order.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.dataset.samples[..self.asked.len()]
+    }
+}
+
+/// The base model's tokenizer, or the submission's where there is no base model at hand.
+fn tokenizer(spec: &EvalSpec) -> Result<(Tokenizer, String), EvalError> {
+    let (path, links): (&Path, Links) = match &spec.tokenizer_dir {
+        Some(dir) => (dir, Links::Follow),
+        None => (&spec.model_dir, spec.links),
+    };
+    let fail = |reason: String| match &spec.tokenizer_dir {
+        Some(dir) => EvalError::Tokenizer { dir: dir.clone(), reason },
+        None => EvalError::Model(reason),
+    };
+    let dir = ModelDir::open_with(path, links).map_err(|e| fail(e.to_string()))?;
+    let tokenizer = Tokenizer::read(&dir).map_err(|e| fail(e.to_string()))?;
+    let sha256 = sha256_file(&path.join("tokenizer.json")).map_err(|e| fail(e.to_string()))?;
+    Ok((tokenizer, sha256))
+}
+
+fn render(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<Asked>, EvalError> {
+    let prompter = Prompter::new(&spec.benchmark, dataset)?;
+    let template = ChatTemplate::new(&spec.chat_template)?;
+    let kwargs = serde_json::Map::new();
+    dataset.samples[..count]
+        .par_iter()
+        .map(|sample| {
+            let messages: Vec<Value> = prompter
+                .messages(sample)?
+                .iter()
+                .map(|m| json!({"role": m.role, "content": m.content}))
+                .collect();
+            let text = template.render(&RenderRequest {
+                messages: &messages,
+                tools: None,
+                kwargs: &kwargs,
+                bos_token: &spec.chat.bos_token,
+                date: PROMPT_DATE,
+                add_generation_prompt: true,
+            })?;
+            Ok(Asked { messages, text })
+        })
+        .collect()
+}

@@ -1,0 +1,187 @@
+//! What stands behind the evaluation door: an engine, kept warm, and the evaluation itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ptb_core::cell::RunSpec;
+use ptb_core::failure::FailureKind;
+use ptb_eval::{EvalError, EvalSpec, Prepared};
+use ptb_gateway::{
+    EvaluationFault, EvaluationRequest, Evaluator, FaultKind, ModelSource, Outcome, Progress,
+    SampleFeedback,
+};
+use ptb_infer::Running;
+use ptb_model::Links;
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Served, serve};
+
+/// How long an idle engine is kept.
+const WARM: Duration = Duration::from_secs(300);
+
+/// Evaluates snapshots for the door, one at a time.
+#[derive(Clone)]
+pub(crate) struct DoorEvaluator(Arc<Inner>);
+
+struct Inner {
+    spec: RunSpec,
+    base: PathBuf,
+    ptb: PathBuf,
+    /// `attempts/<n>/eval/`.
+    out: PathBuf,
+    warm: Mutex<Option<Warm>>,
+    uses: AtomicU64,
+}
+
+struct Warm {
+    /// The snapshot's hash: weights and settings alike.
+    model: String,
+    engine: Running,
+}
+
+impl DoorEvaluator {
+    pub(crate) fn new(spec: RunSpec, base: PathBuf, ptb: PathBuf, out: PathBuf) -> Self {
+        let (warm, uses) = (Mutex::new(None), AtomicU64::new(0));
+        Self(Arc::new(Inner { spec, base, ptb, out, warm, uses }))
+    }
+
+    async fn evaluation(
+        &self,
+        request: EvaluationRequest,
+        progress: mpsc::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, EvaluationFault> {
+        let inner = &self.0;
+        let (path, name) = match request.model {
+            ModelSource::Snapshot { path, sha256 } => (path, sha256),
+            ModelSource::Known { path, name } => (path, name),
+        };
+        let known = path == inner.base;
+        let links = if known { Links::Follow } else { Links::Inside };
+        let benchmark = &inner.spec.benchmark.value;
+        let connections = benchmark.evaluate.max_connections;
+        let eval = EvalSpec {
+            benchmark: inner.spec.benchmark.clone(),
+            data: inner.spec.data.clone(),
+            chat_template: inner.spec.chat_template.clone(),
+            chat: inner.spec.model.value.chat.clone(),
+            model_dir: path.clone(),
+            links,
+            tokenizer_dir: Some(inner.base.clone()),
+            seeds: inner.spec.seeds.iter().take(1).copied().collect(),
+            limit: request.limit.or(benchmark.evaluate.limit),
+            max_tokens: request.max_tokens.unwrap_or(inner.spec.max_tokens),
+            max_connections: request.max_connections.unwrap_or(connections).min(256),
+            out: inner.out.join(&name),
+        };
+        tell(&progress, "preparing", 0, 0);
+        let prepared = tokio::task::spawn_blocking(move || Prepared::new(eval))
+            .await
+            .map_err(|e| EvaluationFault::new(FaultKind::Harness, e.to_string(), "try again"))?
+            .map_err(fault)?;
+        let mut warm = inner.warm.lock().await;
+        if prepared.missing() > 0 {
+            tell(&progress, "loading", 0, 0);
+            let served = Served { model: &path, links, base: Some(&inner.base), log: None };
+            tokio::select! {
+                () = cancel.cancelled() => return Err(EvaluationFault::cancelled()),
+                ready = self.engine(&mut warm, &name, served) => ready?,
+            }
+        }
+        let count = move |done, total| tell(&progress, "generating", done, total);
+        let engine = warm.as_ref().map(|w| &w.engine);
+        let result = prepared.evaluate(engine, &count, &cancel).await;
+        drop(warm);
+        self.cool_later();
+        let evaluation = result.map_err(fault)?;
+        let samples = evaluation.samples.into_iter().map(|s| SampleFeedback {
+            id: s.id,
+            prompt: s.prompt,
+            completion: s.completion,
+            verdict: s.score,
+            target: Some(s.target),
+            answer: s.answer,
+        });
+        Ok(Outcome { metrics: evaluation.metrics, samples: samples.collect() })
+    }
+
+    /// The warm engine when it holds this model, else a fresh one.
+    async fn engine(
+        &self,
+        warm: &mut Option<Warm>,
+        model: &str,
+        served: Served<'_>,
+    ) -> Result<(), EvaluationFault> {
+        if warm.as_ref().is_some_and(|w| w.model == model) {
+            return Ok(());
+        }
+        if let Some(old) = warm.take() {
+            old.engine.stop().await;
+        }
+        let engine = serve(&self.0.spec.engine, &self.0.ptb, served).await.map_err(|e| {
+            let kind = if e.is_model_fault() { FaultKind::Model } else { FaultKind::Harness };
+            let text = e.to_string();
+            let (message, hint) =
+                text.split_once("\nhint: ").unwrap_or((&text, "correct the model's files"));
+            EvaluationFault::new(kind, message, hint)
+        })?;
+        *warm = Some(Warm { model: model.to_owned(), engine });
+        Ok(())
+    }
+
+    /// Gives the engine up when nobody has used it for a while.
+    fn cool_later(&self) {
+        let (this, use_number) = (self.clone(), self.0.uses.fetch_add(1, Ordering::Relaxed) + 1);
+        tokio::spawn(async move {
+            tokio::time::sleep(WARM).await;
+            if this.0.uses.load(Ordering::Relaxed) == use_number {
+                this.cool().await;
+            }
+        });
+    }
+
+    /// Gives the engine up.
+    pub(crate) async fn cool(&self) {
+        if let Some(warm) = self.0.warm.lock().await.take() {
+            warm.engine.stop().await;
+        }
+    }
+}
+
+impl Evaluator for DoorEvaluator {
+    fn evaluate(
+        &self,
+        request: EvaluationRequest,
+        progress: mpsc::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'_, Result<Outcome, EvaluationFault>> {
+        Box::pin(self.evaluation(request, progress, cancel))
+    }
+
+    fn release(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.cool())
+    }
+}
+
+/// A full channel drops news: the next one says more.
+fn tell(progress: &mpsc::Sender<Progress>, stage: &str, done: u64, total: u64) {
+    let _ = progress.try_send(Progress { stage: stage.to_owned(), done, total });
+}
+
+fn fault(e: EvalError) -> EvaluationFault {
+    let kind = match e.kind() {
+        FailureKind::Agent => FaultKind::Model,
+        FailureKind::Scheduler => FaultKind::Cancelled,
+        FailureKind::Harness | FailureKind::Provider => FaultKind::Harness,
+    };
+    let text = e.to_string();
+    let (message, hint) = text
+        .split_once("\nhint: ")
+        .or(text.split_once("; hint: "))
+        .unwrap_or((&text, "correct the model's files"));
+    EvaluationFault::new(kind, message, hint)
+}

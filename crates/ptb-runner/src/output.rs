@@ -1,0 +1,94 @@
+//! `attempts/<n>/output.jsonl`: what the agent printed, line by line, with times.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ptb_core::files::{FileError, JsonLog, Schema};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Mutex;
+
+/// Longest piece of a line that becomes one record, in bytes; longer lines are several records.
+const LONGEST: usize = 1 << 20;
+/// Most bytes that are kept of one attempt; a program that prints without end must not fill the disk.
+const MOST: u64 = 4 << 30;
+
+/// One line of `output.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputLine {
+    /// Seconds since the attempt began.
+    pub seconds: f64,
+    /// `out` or `err`.
+    pub stream: String,
+    /// The text without its newline; bytes that are not UTF-8 as U+FFFD.
+    pub text: String,
+    /// Whether the line goes on in the next record of this stream.
+    pub more: bool,
+}
+
+impl Schema for OutputLine {
+    const KIND: &'static str = "output";
+    const VERSION: u32 = 1;
+}
+
+/// Where both streams of an attempt are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder {
+    log: Arc<Mutex<(JsonLog, u64)>>,
+    begun: Instant,
+}
+
+impl Recorder {
+    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
+        Ok(Self { log: Arc::new(Mutex::new((JsonLog::open(path)?, 0))), begun: Instant::now() })
+    }
+
+    /// Reads a stream to its end. Always reads on, also when no more is kept: a full pipe would stop the
+    /// agent. Gives the first write error.
+    pub(crate) async fn record(
+        self,
+        name: &'static str,
+        mut stream: impl AsyncRead + Unpin,
+    ) -> Result<(), FileError> {
+        let (mut line, mut block, mut failed) = (Vec::new(), vec![0u8; 1 << 16], None);
+        loop {
+            let n = stream.read(&mut block).await.unwrap_or(0);
+            if n == 0 {
+                break;
+            }
+            let mut rest = &block[..n];
+            while let Some(at) = rest.iter().position(|b| *b == b'\n') {
+                line.extend_from_slice(&rest[..at]);
+                rest = &rest[at + 1..];
+                failed = failed.or(self.keep(name, &mut line, false).await.err());
+            }
+            line.extend_from_slice(rest);
+            while line.len() > LONGEST {
+                let mut piece: Vec<u8> = line.drain(..LONGEST).collect();
+                failed = failed.or(self.keep(name, &mut piece, true).await.err());
+            }
+        }
+        if !line.is_empty() {
+            failed = failed.or(self.keep(name, &mut line, false).await.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn keep(&self, stream: &str, line: &mut Vec<u8>, more: bool) -> Result<(), FileError> {
+        let mut log = self.log.lock().await;
+        let (log, kept) = &mut *log;
+        let text = match *kept {
+            kept if kept > MOST => None,
+            kept if kept + line.len() as u64 > MOST => {
+                Some("(what follows is not kept: the output is too large)".to_owned())
+            }
+            _ => Some(String::from_utf8_lossy(line).into_owned()),
+        };
+        *kept += line.len() as u64 + 1;
+        line.clear();
+        let Some(text) = text else { return Ok(()) };
+        let seconds = (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        log.append(&OutputLine { seconds, stream: stream.to_owned(), text, more })
+    }
+}

@@ -1,0 +1,101 @@
+//! Evaluate: the submission's own score, outside the wall.
+
+use std::sync::Arc;
+
+use ptb_core::failure::FailureKind;
+use ptb_core::run::{Evidence, Mark, StageFailure};
+use ptb_eval::{EvalError, EvalSpec, Prepared};
+
+use super::{Run, blocking};
+use crate::context::Notice;
+use crate::engine::{Served, serve};
+use crate::failure::{harness, stopped};
+
+impl Run<'_> {
+    pub(super) async fn evaluate(&mut self) -> Result<(), StageFailure> {
+        let skip = [Some(Mark::NotSubmitted), Some(Mark::EvaluationFailed)];
+        if skip.contains(&self.verdict()?.mark) {
+            return Ok(());
+        }
+        let fault = self.evaluation_fault_path();
+        match self.final_evaluation().await {
+            Ok(()) => {
+                // A fault noted by an earlier try, which ended before this stage was done.
+                let _ = std::fs::remove_file(&fault);
+                Ok(())
+            }
+            Err(e) if e.kind == FailureKind::Agent => {
+                let fact = e.message;
+                let evidence = Evidence {
+                    check: "evaluation".to_owned(),
+                    fact,
+                    mark: Some(Mark::EvaluationFailed),
+                    place: "eval/final".to_owned(),
+                };
+                self.store.write(&fault, &evidence).await
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Where a fault of the model is noted.
+    pub(super) fn evaluation_fault_path(&self) -> std::path::PathBuf {
+        self.dir().evidence().join("evaluation.json")
+    }
+
+    async fn final_evaluation(&mut self) -> Result<(), StageFailure> {
+        let spec = self.spec();
+        let ((model, links), base) = (self.submitted()?, self.base()?);
+        let out = self.dir().eval("final");
+        let eval = EvalSpec {
+            benchmark: spec.benchmark.clone(),
+            data: spec.data.clone(),
+            chat_template: spec.chat_template.clone(),
+            chat: spec.model.value.chat.clone(),
+            model_dir: model.clone(),
+            links,
+            tokenizer_dir: Some(base.clone()),
+            seeds: spec.seeds.clone(),
+            limit: spec.limit,
+            max_tokens: spec.max_tokens,
+            max_connections: spec.benchmark.value.evaluate.max_connections,
+            out: out.clone(),
+        };
+        let prepared = blocking(move || Prepared::new(eval)).await?.map_err(failure)?;
+        let log = out.join("server.log");
+        let served = Served { model: &model, links, base: Some(&base), log: Some(&log) };
+        let engine = match prepared.missing() {
+            0 => None,
+            _ => Some(serve(&spec.engine, &self.context.programs.ptb, served).await.map_err(
+                |e| {
+                    let kind =
+                        if e.is_model_fault() { FailureKind::Agent } else { FailureKind::Harness };
+                    StageFailure {
+                        kind,
+                        message: e.to_string(),
+                        retryable: kind != FailureKind::Agent,
+                    }
+                },
+            )?),
+        };
+        let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
+        let count = move |done, total| {
+            progress(&slug, Notice::Count { what: "samples".to_owned(), done, total })
+        };
+        let result = prepared.evaluate(engine.as_ref(), &count, &self.context.cancel).await;
+        if let Some(engine) = engine {
+            engine.stop().await;
+        }
+        result.map(drop).map_err(failure)
+    }
+}
+
+fn failure(e: EvalError) -> StageFailure {
+    match e.kind() {
+        FailureKind::Scheduler => stopped(),
+        kind @ FailureKind::Agent => {
+            StageFailure { kind, message: e.to_string(), retryable: false }
+        }
+        _ => harness(e),
+    }
+}

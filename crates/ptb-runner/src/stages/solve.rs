@@ -1,0 +1,330 @@
+//! Solve: one more attempt of the agent behind the wall.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ptb_agents::{Places, command};
+use ptb_core::cell::AgentAction;
+use ptb_core::registry::Submit;
+use ptb_core::run::{StageFailure, Submission};
+use ptb_gateway::snapshot::{
+    CheckFault, Order, SnapshotError, SnapshotLimits, Snapshots, Source, take,
+};
+use ptb_gateway::{
+    ClockDoor, ClockReading, Door, EvaluationDoor, EvaluationSetup, Gateway, KnownModel, ReadClock,
+    Workspace,
+};
+use ptb_model::check_model_dir;
+use ptb_sandbox::{Clock, EndReason, Ended, Running, budget_from_hours};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::workspace::{Site, fill, with_command};
+use super::{Run, SolveRecord, blocking, remove_dir};
+use crate::context::Notice;
+use crate::evaluator::DoorEvaluator;
+use crate::failure::{harness, stopped};
+use crate::output::Recorder;
+
+/// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
+const SIZE_FACTOR: u64 = 3;
+/// How often the clock is written down and the time left told.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One attempt's folder and what it needs.
+struct Attempt {
+    dir: PathBuf,
+    task: PathBuf,
+    base: PathBuf,
+    clock: Arc<Clock>,
+    snapshots: Arc<Snapshots>,
+    limits: SnapshotLimits,
+}
+
+impl Run<'_> {
+    pub(super) async fn solve(&mut self) -> Result<(), StageFailure> {
+        if let AgentAction::Submit(submit) = self.spec().agent.action {
+            let known = if submit == Submit::Base { "base" } else { "instruct" };
+            let submission = Submission::Known(known.to_owned());
+            return self
+                .solved(SolveRecord {
+                    end: "baseline".into(),
+                    seconds: 0.0,
+                    code: None,
+                    submission,
+                })
+                .await;
+        }
+        let attempt = self.attempt().await?;
+        attempt.clock.start().map_err(harness)?;
+        let ended = self.behind_the_wall(&attempt).await;
+        attempt.clock.stop().map_err(harness)?;
+        let ended = ended?;
+        let (end, code) = word(&ended, &self.context.cancel)?;
+        self.store.event("attempt", None, format!("ended: {end}"))?;
+        let submission = self.submission(&attempt).await?;
+        let seconds = attempt.clock.consumed().as_secs_f64();
+        self.solved(SolveRecord { end: end.to_owned(), seconds, code, submission }).await
+    }
+
+    async fn solved(&mut self, solve: SolveRecord) -> Result<(), StageFailure> {
+        self.store.write(&self.solve_path(), &solve).await?;
+        self.store
+            .update(|record| {
+                record.solve_seconds = solve.seconds;
+                record.solve_end = Some(solve.end.clone());
+            })
+            .await
+    }
+
+    /// Makes the next attempt's folder: a pristine workspace and the full budget, or, asked for, the last
+    /// attempt's workspace and what was left of its budget.
+    async fn attempt(&mut self) -> Result<Attempt, StageFailure> {
+        let last = self.store.record.attempts;
+        self.store.update(|record| record.attempts += 1).await?;
+        self.store.event("attempt", None, format!("{} begins", last + 1))?;
+        let (spec, base) = (self.spec().clone(), self.base()?);
+        let dir = self.dir().attempt(last + 1);
+        let task = dir.join("task");
+        fs::create_dir_all(&dir).map_err(harness)?;
+        let before = self.dir().attempt(last);
+        if self.context.continue_solve && last > 0 && before.join("task").is_dir() {
+            for name in ["task", "clock.jsonl", "snapshots"] {
+                let from = before.join(name);
+                if from.exists() {
+                    fs::rename(&from, dir.join(name)).map_err(harness)?;
+                }
+            }
+        } else {
+            let task = task.clone();
+            blocking(move || fill(&task, &spec)).await??;
+        }
+        let budget = budget_from_hours(self.spec().budget.hours).map_err(harness)?;
+        let bytes = weights_bytes(&base).saturating_mul(SIZE_FACTOR).max(1 << 30);
+        Ok(Attempt {
+            clock: Arc::new(Clock::open(&dir.join("clock.jsonl"), budget).map_err(harness)?),
+            snapshots: Arc::new(Snapshots::open(dir.join("snapshots")).map_err(harness)?),
+            limits: SnapshotLimits::of_bytes(bytes),
+            dir,
+            task,
+            base,
+        })
+    }
+
+    /// Opens the doors, starts the agent, and waits for its end.
+    async fn behind_the_wall(&mut self, attempt: &Attempt) -> Result<Ended, StageFailure> {
+        let hall = door_folder()?;
+        let site = Site {
+            spec: self.spec(),
+            programs: &self.context.programs,
+            task: &attempt.task,
+            door: hall.path(),
+            base: &attempt.base,
+            secrets: &self.context.secrets,
+        };
+        let (wall, wanted, places) = site.build()?;
+        let prompt = fs::read_to_string(self.dir().prompt()).map_err(harness)?;
+        let launch = command(self.spec(), &prompt, &places)
+            .ok_or_else(|| harness("a baseline has no command"))?;
+        let mut wanted = with_command(wanted, launch, &places);
+        wanted.deadline = Some(attempt.clock.remaining());
+        let evaluator = self.evaluator(attempt);
+        let shutdown = CancellationToken::new();
+        let doors = self.doors(attempt, &places, &evaluator);
+        let gateway =
+            Gateway::serve(&hall.path().join("door.sock"), doors, &shutdown).map_err(harness)?;
+        let outcome = match wall.launch(wanted) {
+            Ok(running) => self.watch(attempt, running).await,
+            Err(e) => Err(harness(e)),
+        };
+        gateway.stop().await;
+        evaluator.cool().await;
+        outcome
+    }
+
+    fn evaluator(&self, attempt: &Attempt) -> DoorEvaluator {
+        let ptb = self.context.programs.ptb.clone();
+        DoorEvaluator::new(self.spec().clone(), attempt.base.clone(), ptb, attempt.dir.join("eval"))
+    }
+
+    fn doors(
+        &self,
+        attempt: &Attempt,
+        places: &Places,
+        evaluator: &DoorEvaluator,
+    ) -> Vec<Arc<dyn Door>> {
+        let (clock, hours) = (Arc::clone(&attempt.clock), self.spec().budget.hours);
+        let read: ReadClock = Arc::new(move || ClockReading {
+            hours,
+            consumed_seconds: clock.consumed().as_secs_f64(),
+        });
+        let evaluation = EvaluationDoor::new(EvaluationSetup {
+            workspace: Workspace {
+                host: attempt.task.clone(),
+                inside: PathBuf::from(&places.task),
+            },
+            known: vec![KnownModel {
+                name: "base".to_owned(),
+                inside: PathBuf::from(&places.base_model),
+                host: attempt.base.clone(),
+            }],
+            snapshots: Arc::clone(&attempt.snapshots),
+            limits: attempt.limits,
+            check: Arc::new(whole),
+            feedback: self.spec().feedback,
+            log: attempt.dir.join("evaluations.jsonl"),
+            clock: Arc::clone(&read),
+            evaluator: Arc::new(evaluator.clone()),
+            keep_alive: EvaluationSetup::KEEP_ALIVE,
+            cancel_grace: EvaluationSetup::CANCEL_GRACE,
+        });
+        let release = evaluation.release_door();
+        vec![Arc::new(ClockDoor::new(read)), Arc::new(evaluation), Arc::new(release)]
+    }
+
+    /// Records the agent's output and keeps the clock until nothing of the agent is left.
+    async fn watch(&self, attempt: &Attempt, mut running: Running) -> Result<Ended, StageFailure> {
+        let recorder = Recorder::open(&attempt.dir.join("output.jsonl")).map_err(harness)?;
+        let out = running.stdout.take().map(|s| tokio::spawn(recorder.clone().record("out", s)));
+        let err = running.stderr.take().map(|s| tokio::spawn(recorder.record("err", s)));
+        running.started().await.map_err(harness)?;
+        let canceller = running.canceller();
+        let mut tick = tokio::time::interval(TICK);
+        let mut cancelled = false;
+        let ended = loop {
+            tokio::select! {
+                ended = running.wait() => break ended,
+                () = self.context.cancel.cancelled(), if !cancelled => {
+                    cancelled = true;
+                    canceller.cancel();
+                }
+                _ = tick.tick() => {
+                    let clock = Arc::clone(&attempt.clock);
+                    blocking(move || clock.tick()).await?.map_err(harness)?;
+                    self.tell(Notice::TimeLeft(attempt.clock.remaining()));
+                }
+            }
+        };
+        for recorded in [out, err].into_iter().flatten() {
+            recorded.await.map_err(harness)?.map_err(harness)?;
+        }
+        Ok(ended)
+    }
+
+    /// Takes `final_model` out of the workspace; where it is not whole, the last whole snapshot.
+    async fn submission(&self, attempt: &Attempt) -> Result<Submission, StageFailure> {
+        let target = self.dir().final_model();
+        remove_dir(&target)?;
+        let source = Source {
+            workspace: attempt.task.clone(),
+            relative: PathBuf::from("final_model"),
+            shown: "final_model".to_owned(),
+        };
+        let (limits, into) = (attempt.limits, target.clone());
+        let taken = blocking(move || {
+            let cancel = CancellationToken::new();
+            take(&source, &into, Order { limits, check: &whole, cancel: &cancel })
+        })
+        .await?;
+        let fault = match taken {
+            Ok(_) => return Ok(Submission::Final),
+            Err(e) if e.kind() != ptb_core::failure::FailureKind::Agent => return Err(harness(e)),
+            Err(e) => e,
+        };
+        let last = attempt.snapshots.last_whole();
+        match last {
+            // A folder that is missing may be one that the deadline caught between removing and renaming;
+            // it is made up for only by a snapshot of that very folder.
+            Some(kept)
+                if !matches!(fault, SnapshotError::Missing { .. })
+                    || kept.record.model_path == "final_model" =>
+            {
+                copy_dir(&kept.path, &target).map_err(harness)?;
+                let seconds = kept.record.consumed_seconds;
+                Ok(Submission::Snapshot { seconds, fault: first_line(&fault) })
+            }
+            _ if matches!(fault, SnapshotError::Missing { .. }) => Ok(Submission::None),
+            _ => {
+                self.tell(Notice::Line(format!("final_model cannot be used: {fault}")));
+                // Judging names the fault from what is there.
+                keep_broken(&attempt.task.join("final_model"), &target).map_err(harness)?;
+                Ok(Submission::Final)
+            }
+        }
+    }
+}
+
+fn first_line(e: &SnapshotError) -> String {
+    let text = e.to_string();
+    text.split("; hint: ").next().unwrap_or(&text).to_owned()
+}
+
+/// Whether a snapshot is a whole, well-formed model.
+fn whole(path: &Path) -> Result<(), CheckFault> {
+    check_model_dir(path).map(drop).map_err(|e| match e.is_io() {
+        true => CheckFault::Machine(e.to_string()),
+        false => CheckFault::Model(e.to_string()),
+    })
+}
+
+/// How the attempt ended, in a word; failures of the harness and of whoever stopped it are errors.
+fn word(
+    ended: &Ended,
+    cancel: &CancellationToken,
+) -> Result<(&'static str, Option<i32>), StageFailure> {
+    let word = match &ended.reason {
+        EndReason::Exited(0) => "finished",
+        EndReason::Exited(_) => "failed",
+        EndReason::Signaled(_) => "killed",
+        EndReason::Deadline => "deadline",
+        EndReason::Cancelled => return Err(stopped()),
+        EndReason::SetupFailed(why) => return Err(harness(why)),
+        EndReason::Lost => {
+            return Err(harness(
+                "the sandbox's helper was killed; hint: look for memory pressure, then run again",
+            ));
+        }
+    };
+    if cancel.is_cancelled() {
+        return Err(stopped());
+    }
+    Ok((word, ended.code))
+}
+
+/// A folder for the door's socket. Sockets have short paths, run directories long ones.
+fn door_folder() -> Result<TempDir, StageFailure> {
+    let folder = tempfile::Builder::new().prefix("ptb-door-").tempdir().map_err(harness)?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).map_err(harness)?;
+    Ok(folder)
+}
+
+fn weights_bytes(model: &Path) -> u64 {
+    let entries = fs::read_dir(model).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|e| fs::metadata(e.path()).ok()).map(|m| m.len()).sum()
+}
+
+/// Copies a snapshot, which is a folder of plain files of ours.
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Keeps the small plain files of a submission that is not whole, so that the judge can say what it lacks.
+fn keep_broken(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for name in ["config.json", "generation_config.json", "model.safetensors.index.json"] {
+        let path = from.join(name);
+        let plain = fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() < 1 << 20);
+        if plain {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}

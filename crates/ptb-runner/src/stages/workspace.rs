@@ -1,0 +1,105 @@
+//! What an agent starts with, and what the wall is asked for.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use ptb_agents::{Launch, Places, copy_folder};
+use ptb_core::cell::{AgentAction, RunSpec};
+use ptb_core::run::StageFailure;
+use ptb_gateway::inside::{EVALUATE_PY, TIMER_SH};
+use ptb_sandbox::{Access, Bind, Identity, Wall, WallSpec, give_to_agent, wall_by_name};
+
+use crate::context::Programs;
+use crate::failure::harness;
+
+/// Where the agent of a run finds things. Without a wall that moves paths they are known only when the
+/// attempt is made; the prompt then speaks of the usual places.
+pub(super) fn places(_spec: &RunSpec) -> Places {
+    Places::default()
+}
+
+/// Fills a fresh workspace.
+pub(super) fn fill(task: &Path, spec: &RunSpec) -> Result<(), StageFailure> {
+    fs::create_dir_all(task).map_err(harness)?;
+    if let AgentAction::Folder { path, .. } = &spec.agent.action {
+        copy_folder(path, task).map_err(harness)?;
+    }
+    for (name, text) in [("evaluate.py", EVALUATE_PY), ("timer.sh", TIMER_SH)] {
+        let path = task.join(name);
+        fs::write(&path, text)
+            .map_err(|e| harness(format!("cannot write {}: {e}", path.display())))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(harness)?;
+    }
+    Ok(())
+}
+
+/// What a wall needs to know of an attempt.
+pub(super) struct Site<'a> {
+    pub(super) spec: &'a RunSpec,
+    pub(super) programs: &'a Programs,
+    pub(super) task: &'a Path,
+    pub(super) door: &'a Path,
+    pub(super) base: &'a Path,
+    pub(super) secrets: &'a [PathBuf],
+}
+
+impl Site<'_> {
+    /// The wall and its specification, but for the command, which needs the places that it gives.
+    pub(super) fn build(&self) -> Result<(Box<dyn Wall>, WallSpec, Places), StageFailure> {
+        let wall = wall_by_name(&self.spec.sandbox).map_err(harness)?;
+        give_to_agent(self.task, Identity::for_this_process()).map_err(harness)?;
+        let usual = Places::default();
+        let mut wanted = WallSpec::new(self.task, Vec::<String>::new());
+        wanted.door = Some(self.door.to_owned());
+        wanted.programs = [Some(&self.programs.door), self.programs.sft.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        wanted.binds = bind_model(self.base, Path::new(&usual.base_model)).map_err(harness)?;
+        wanted.binds.extend(self.spec.binds.iter().map(|bind| Bind {
+            source: bind.host.clone(),
+            target: bind.inside.clone(),
+            access: if bind.writable { Access::Write } else { Access::Read },
+        }));
+        wanted.secrets = self.secrets.to_vec();
+        wanted.secrets.extend(self.spec.data.clone());
+        let inside = wall.inside(&wanted);
+        let text = |path: &Path| path.display().to_string();
+        let places = Places {
+            home: text(&inside.home),
+            task: text(&inside.task),
+            base_model: if inside.moves_binds { usual.base_model } else { text(self.base) },
+            programs: inside.programs.iter().map(|p| text(p)).collect(),
+            door: inside.door.as_deref().map(text).unwrap_or_default(),
+        };
+        Ok((wall, wanted, places))
+    }
+}
+
+/// Puts the command into the specification.
+pub(super) fn with_command(mut wanted: WallSpec, launch: Launch, places: &Places) -> WallSpec {
+    wanted.command = launch.argv;
+    wanted.env = launch.env;
+    wanted.cwd = PathBuf::from(&places.task);
+    wanted
+}
+
+/// Binds for a model's folder. The hub's cache is made of links that lead out of the folder: then each
+/// file is bound by itself.
+fn bind_model(model: &Path, target: &Path) -> std::io::Result<Vec<Bind>> {
+    let read = |source: PathBuf, target: PathBuf| Bind { source, target, access: Access::Read };
+    let entries: Vec<_> = fs::read_dir(model)?.collect::<Result<_, _>>()?;
+    if !entries.iter().any(|e| e.file_type().is_ok_and(|t| t.is_symlink())) {
+        return Ok(vec![read(model.to_owned(), target.to_owned())]);
+    }
+    let mut binds = Vec::new();
+    for entry in entries {
+        let path = entry.path().canonicalize()?;
+        if path.is_file() {
+            binds.push(read(path, target.join(entry.file_name())));
+        }
+    }
+    Ok(binds)
+}
