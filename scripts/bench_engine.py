@@ -84,6 +84,8 @@ class Transformers:
         self.torch = torch
         self.model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         self.model.eval()
+        # End-of-text is a token like others here, as for the server.
+        self.model.generation_config.eos_token_id = None
 
     def batch(self, prompts):
         ids = self.torch.tensor(prompts)
@@ -92,7 +94,6 @@ class Transformers:
                 ids,
                 attention_mask=self.torch.ones_like(ids),
                 max_new_tokens=NEW,
-                min_new_tokens=NEW,
                 do_sample=False,
                 temperature=None,
                 top_p=None,

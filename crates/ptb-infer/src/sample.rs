@@ -33,11 +33,14 @@ impl Sampler {
 
     /// Chooses the next token.
     pub(crate) fn next(&mut self, logits: &[f32]) -> Result<u32, NotFinite> {
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(NotFinite);
+        }
+        if self.settings.temperature == 0.0 && self.seen.is_empty() {
+            return Ok(likeliest(logits));
+        }
         let mut candidates: Vec<(u32, f64)> = Vec::with_capacity(logits.len());
         for (token, logit) in logits.iter().enumerate() {
-            if !logit.is_finite() {
-                return Err(NotFinite);
-            }
             let seen = self.seen.get(token).copied().unwrap_or(false);
             candidates.push((token as u32, self.penalised(f64::from(*logit), seen)));
         }
@@ -102,6 +105,17 @@ impl Sampler {
             candidates.sort_unstable_by_key(|c| c.0);
         }
     }
+}
+
+/// The first of the largest.
+fn likeliest(logits: &[f32]) -> u32 {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > best.1 {
+            best = (token as u32, *logit);
+        }
+    }
+    best.0
 }
 
 /// Turns logits into weights, the likeliest weighing 1.

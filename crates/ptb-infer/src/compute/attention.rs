@@ -45,6 +45,9 @@ pub(crate) fn attention(
 ) {
     let (per_head, panels) = (tokens.len() * heads.group, heads.value_panels());
     out.clear();
+    if tokens.is_empty() {
+        return;
+    }
     out.resize(heads.kv_heads * per_head * panels, [0.0; NR]);
     let seen: usize = tokens.iter().map(|t| t.limit).sum();
     let serial = seen * heads.group * heads.dim * 2 * heads.kv_heads < SERIAL;

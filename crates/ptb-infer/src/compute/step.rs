@@ -83,54 +83,75 @@ pub(crate) fn step<'s>(
             last[index] = n;
         }
     }
+    // What comes after the last layer's keys and values matters only where logits are wanted.
+    let all: Vec<usize> = (0..tokens).collect();
+    let wanted = |(slice, row): (&Slice<'_>, &usize)| slice.logits.then_some(*row);
+    let rows: Vec<usize> = slices.iter().zip(&last).filter_map(wanted).collect();
+    let mut ends = rows.clone();
+    ends.sort_unstable();
     for (index, layer) in weights.layers.iter().enumerate() {
-        attend_layer(weights, pool, (index, layer), &queries, &places, s);
-        feed_forward(layer, tokens, s);
+        let active = if index + 1 == weights.layers.len() { &ends } else { &all };
+        attend_layer(weights, pool, (index, layer), &queries, &places, active, s);
+        feed_forward(layer, active.len(), s);
     }
-    let wanted: Vec<usize> =
-        slices.iter().zip(last).filter_map(|(slice, row)| slice.logits.then_some(row)).collect();
-    head(weights, &wanted, s)
+    let place = |row: &usize| ends.binary_search(row).unwrap_or(0);
+    head(weights, &rows.iter().map(place).collect::<Vec<_>>(), s)
 }
 
+/// Stores keys and values of all rows and lets the `active` ones attend; `x` keeps these alone.
 fn attend_layer(
     weights: &Weights,
     pool: &mut Pool,
     (index, layer): (usize, &Layer),
     queries: &[Query<'_>],
     places: &[Place],
+    active: &[usize],
     s: &mut Scratch,
 ) {
     let c = &weights.config;
-    let (rows, dim, group) = (queries.len(), c.head_dim, c.group());
+    let (dim, group) = (c.head_dim, c.group());
     layer.attention_norm.apply(&s.x, &mut s.normed);
-    let width = layer.qkv.outputs();
-    product(&layer.qkv, &s.normed, rows, &mut s.panels, &mut s.qkv);
-    s.q.resize(rows * c.num_heads * dim, 0.0);
-    let (scale, half) = (1.0 / (dim as f32).sqrt(), dim / 2);
+    product(&layer.qkv, &s.normed, queries.len(), &mut s.panels, &mut s.qkv);
+    let half = dim / 2;
+    let angles = |n: usize| n * half..(n + 1) * half;
+    let (width, keys_at) = (layer.qkv.outputs(), c.num_heads * dim);
+    let values_at = keys_at + c.num_kv_heads * dim;
     let mut head = vec![0.0; dim];
     for (n, row) in s.qkv.chunks_exact(width).enumerate() {
-        let angles = n * half..(n + 1) * half;
-        let (cos, sin) = (&s.cos[angles.clone()], &s.sin[angles]);
-        let (q, kv) = row.split_at(c.num_heads * dim);
-        let (keys, values) = kv.split_at(c.num_kv_heads * dim);
-        for (h, q) in q.chunks_exact(dim).enumerate() {
-            let at = ((h / group * rows + n) * group + h % group) * dim;
-            let to = &mut s.q[at..at + dim];
-            layer.query_norm.apply(q, to);
-            rotate(to, cos, sin);
-            to.iter_mut().for_each(|x| *x *= scale);
-        }
+        let (keys, values) = (&row[keys_at..values_at], &row[values_at..]);
         for (h, (key, value)) in keys.chunks_exact(dim).zip(values.chunks_exact(dim)).enumerate() {
             layer.key_norm.apply(key, &mut head);
-            rotate(&mut head, cos, sin);
+            rotate(&mut head, &s.cos[angles(n)], &s.sin[angles(n)]);
             pool.write(places[n].block, places[n].slot, (index, h), &head, value);
         }
     }
+    let (rows, scale) = (active.len(), 1.0 / (dim as f32).sqrt());
+    s.q.resize(rows * keys_at, 0.0);
+    for (i, n) in active.iter().enumerate() {
+        let row = &s.qkv[n * width..n * width + keys_at];
+        for (h, q) in row.chunks_exact(dim).enumerate() {
+            let at = ((h / group * rows + i) * group + h % group) * dim;
+            let to = &mut s.q[at..at + dim];
+            layer.query_norm.apply(q, to);
+            rotate(to, &s.cos[angles(*n)], &s.sin[angles(*n)]);
+            to.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
     let heads = Heads { kv_heads: c.num_kv_heads, group, dim };
-    attention(pool, index, heads, queries, &s.q, &mut s.attended);
+    let asking: Vec<Query<'_>> = active.iter().map(|n| queries[*n]).collect();
+    attention(pool, index, heads, &asking, &s.q, &mut s.attended);
     join_heads(heads, rows, &s.attended, &mut s.joined);
     layer.attention_out.product(&s.joined, rows, &mut s.panels);
+    keep_rows(&mut s.x, c.hidden_size, active);
     scatter(&s.panels, rows, c.hidden_size, &mut s.x, |x, y| *x += y);
+}
+
+/// Keeps the given rows, which ascend.
+fn keep_rows(x: &mut Vec<f32>, width: usize, rows: &[usize]) {
+    for (to, from) in rows.iter().enumerate().filter(|(to, from)| to != *from) {
+        x.copy_within(from * width..(from + 1) * width, to * width);
+    }
+    x.truncate(rows.len() * width);
 }
 
 /// From `[kv head][token][group][panels]` to `[token][head][dim]`.
@@ -146,6 +167,7 @@ fn join_heads(heads: Heads, rows: usize, attended: &[[f32; NR]], joined: &mut Ve
 }
 
 fn feed_forward(layer: &Layer, rows: usize, s: &mut Scratch) {
+    s.normed.resize(s.x.len(), 0.0);
     layer.feed_forward_norm.apply(&s.x, &mut s.normed);
     product(&layer.gate, &s.normed, rows, &mut s.panels, &mut s.gate);
     product(&layer.up, &s.normed, rows, &mut s.more_panels, &mut s.up);
