@@ -52,6 +52,8 @@ pub enum Notice {
     },
     /// The agent has so much time left.
     TimeLeft(std::time::Duration),
+    /// The run is over; how, in a line.
+    Ended(String),
     /// A line worth telling once.
     Line(String),
 }

@@ -180,6 +180,7 @@ impl Run<'_> {
             evaluator: Arc::new(evaluator.clone()),
             keep_alive: EvaluationSetup::KEEP_ALIVE,
             cancel_grace: EvaluationSetup::CANCEL_GRACE,
+            pace: EvaluationSetup::PACE,
         });
         let release = evaluation.release_door();
         vec![Arc::new(ClockDoor::new(read)), Arc::new(evaluation), Arc::new(release)]

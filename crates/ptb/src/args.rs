@@ -1,0 +1,292 @@
+//! The command line: what can be asked, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const AFTER: &str = "\
+Exit codes: 0 done; 1 something found, or some runs failed by the agent's fault; 2 bad usage or input;
+3 harness failure; 4 provider failure; 5 a requirement is missing; 130 interrupted.
+
+First steps:
+  ptb list benchmarks                 what models can be scored on
+  ptb run experiment.toml             run an experiment; the same command resumes it
+  ptb report results/EXPERIMENT       its leaderboard
+  ptb show results/EXPERIMENT/runs/R  what one run did, and why its score counts or not";
+
+/// Measures how well AI agents post-train language models.
+#[derive(Debug, Parser)]
+#[command(name = "ptb", version, styles = STYLES, after_help = AFTER, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Tell more about what is done, on stderr (twice: much more).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an experiment; run again, it goes on where it stopped.
+    Run(RunArgs),
+    /// Print the leaderboard of results.
+    Report(ReportArgs),
+    /// Tell what one run did, and why its score counts or not.
+    Show(ShowArgs),
+    /// List what experiments can name.
+    List(ListArgs),
+    /// Evaluate a model on a benchmark.
+    Eval(EvalArgs),
+    /// Score completions, or the kept completions of a run.
+    Score(ScoreArgs),
+    /// Render a conversation with a base model's chat template.
+    Render(RenderArgs),
+    /// Serve a model with the built-in engine (OpenAI-compatible).
+    ServeModel(ServeModelArgs),
+    /// Make a small, randomly initialised model, to try things out.
+    RandomModel(RandomModelArgs),
+}
+
+impl Command {
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Run(a) => a.json,
+            Self::Show(a) => a.json,
+            Self::List(a) => a.json,
+            Self::Eval(a) => a.json,
+            Self::Score(a) => a.json,
+            Self::Report(_) | Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    /// Folder of registry files that win over the built-in ones (may be given more than once). `./registry` is
+    /// looked at by itself.
+    #[arg(long = "registry", value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example of an experiment file:
+
+  name = \"first\"
+  agents = [\"base\", \"instruct\", \"my-agent\"]   # my-agent/ holds solve.sh
+  models = [\"qwen3-1.7b\"]
+  benchmarks = [\"gsm8k\"]
+  hours = 10
+  repeats = 3
+
+  [data]
+  gsm8k = \"data/gsm8k\"                        # otherwise from the Hugging Face cache")]
+pub(crate) struct RunArgs {
+    /// The experiment file (TOML).
+    pub(crate) file: PathBuf,
+    /// Where results are kept: DIR/<experiment>/runs/.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(crate) results: PathBuf,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Use this sandbox instead of the file's: `namespaces`, or `none` (no isolation; recorded).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sandbox: Option<String>,
+    /// Continue a solve that was cut: its workspace and what is left of its budget, not a fresh attempt.
+    #[arg(long)]
+    pub(crate) continue_solve: bool,
+    /// Print JSON alone on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Md,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// A folder of results: an experiment, several, or one run.
+    pub(crate) dir: PathBuf,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Weights of benchmarks: an edition's (`main`), `equal`, or `baselines` (from the experiment's own).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) weights: Option<String>,
+    /// Edition whose scores are shown.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) edition: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A run directory, or a run's id or name below `./results`.
+    pub(crate) run: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Benchmarks,
+    Models,
+    Agents,
+    Editions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// What to list.
+    #[arg(value_enum)]
+    pub(crate) kind: Kind,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Benchmark id (`ptb list benchmarks`).
+    pub(crate) benchmark: String,
+    /// The model to evaluate, in Hugging Face layout.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model_path: PathBuf,
+    /// Base model that it was made from: gives chat template and tokenizer (`ptb list models`).
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// The benchmark's data: a folder with test.jsonl and train.jsonl, or the test file.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep completions and metrics here; run again, the evaluation goes on.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Only the first N samples.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Run seed (may be given more than once; the score is the mean).
+    #[arg(long = "seed", value_name = "S")]
+    pub(crate) seeds: Vec<u64>,
+    /// New tokens allowed per completion.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// Requests in flight at once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) max_connections: Option<u64>,
+    /// What serves the model: `builtin`, or the URL of an OpenAI-compatible server (`URL?chat` for one that only
+    /// takes messages).
+    #[arg(long, value_name = "ENGINE", default_value = "builtin")]
+    pub(crate) engine: String,
+    /// Write the metrics to this file as well.
+    #[arg(long, value_name = "F")]
+    pub(crate) json_output_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Lines of FILE: {\"id\": \"1\", \"completion\": \"...\"}. An id is the first present of id, task_id,
+prompt_id, uid, question_id, else the line's number. The last line of stderr is the metrics as JSON."
+)]
+pub(crate) struct ScoreArgs {
+    /// A benchmark id (with --completions), or a run directory, whose kept completions are scored again.
+    pub(crate) target: String,
+    /// Completions, one JSON object a line; `-` reads stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) completions: Option<PathBuf>,
+    /// The benchmark's data: a folder with test.jsonl, or the test file.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Run seed, for benchmarks whose questions depend on it.
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Leave missing samples out, and count them, instead of refusing.
+    #[arg(long)]
+    pub(crate) partial: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print a JSON line per sample.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenderArgs {
+    /// Base model, whose chat template is used.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+    /// JSON file: a list of messages.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) messages: PathBuf,
+    /// JSON file: a list of tools.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools: Option<PathBuf>,
+    /// Another chat template than the model's own.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<String>,
+    /// Further arguments of the template, a JSON object (`{"add_generation_prompt": true}`).
+    #[arg(long, value_name = "JSON")]
+    pub(crate) kwargs: Option<String>,
+    /// What the template takes for today.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) date: Option<jiff::civil::Date>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeModelArgs {
+    /// The model, in Hugging Face layout.
+    pub(crate) dir: PathBuf,
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "N", conflicts_with = "socket", default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Unix socket instead of a port.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Base model whose chat template answers /v1/chat/completions.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Take the tokenizer from here instead of DIR.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Threads of the matrix products; by default one for each core.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Follow links that lead out of DIR (the Hugging Face cache is made of them).
+    #[arg(long)]
+    pub(crate) follow_links: bool,
+    /// End when stdin is closed.
+    #[arg(long)]
+    pub(crate) life_line: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RandomModelArgs {
+    /// Folder to make.
+    pub(crate) dir: PathBuf,
+    /// Seed of the weights.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}

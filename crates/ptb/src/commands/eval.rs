@@ -1,0 +1,141 @@
+//! `ptb eval`.
+
+use std::path::Path;
+
+use ptb_core::failure::ExitCode;
+use ptb_core::files::write_json;
+use ptb_core::run::Metrics;
+use ptb_eval::{EvalError, EvalSpec, Prepared, weights_dir};
+use ptb_model::Links;
+use ptb_runner::{Notice, Served, serve};
+use serde_json::json;
+
+use super::registry;
+use crate::args::EvalArgs;
+use crate::fault::{Fault, Outcome};
+use crate::{print, progress, signals};
+
+pub(crate) fn run(args: &EvalArgs) -> Outcome {
+    let scratch = tempfile::tempdir().map_err(Fault::harness)?;
+    let spec = spec(args, scratch.path())?;
+    let prepared = Prepared::new(spec.clone()).map_err(fault)?;
+    let metrics =
+        signals::runtime().map_err(Fault::harness)?.block_on(evaluate(args, &spec, prepared))?;
+    if let Some(file) = &args.json_output_file {
+        write_json(file, &metrics).map_err(Fault::harness)?;
+    }
+    if args.json {
+        let mut value = json!({ "schema": 1 });
+        if let (Some(out), Ok(serde_json::Value::Object(fields))) =
+            (value.as_object_mut(), serde_json::to_value(&metrics))
+        {
+            out.extend(fields);
+        }
+        return print::out(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&value).map_err(Fault::harness)?
+        ));
+    }
+    print::out(&summary(&metrics))?;
+    if let Some(out) = &args.out {
+        print::err(&format!("kept in {}", out.display()));
+    }
+    Ok(ExitCode::Done)
+}
+
+fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
+    let registry = registry(&args.registry)?;
+    let benchmark = registry.benchmark(&args.benchmark).map_err(Fault::file)?.clone();
+    let model = registry.model(&args.model).map_err(Fault::file)?;
+    let chat_template =
+        registry.chat_template(&model.value.chat.template).map_err(Fault::file)?.value.clone();
+    let base = weights_dir(&model.value.base);
+    if let Err(e) = &base {
+        print::err(&format!(
+            "note: the model's own tokenizer is used, because the base model is not here ({e})"
+        ));
+    }
+    let evaluate = &benchmark.value.evaluate;
+    let seeds = if args.seeds.is_empty() { evaluate.seeds.clone() } else { args.seeds.clone() };
+    let mut distinct = seeds.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() < seeds.len() {
+        return Err(Fault::usage(
+            "a seed is given twice; hint: each seed makes its own completions",
+        ));
+    }
+    let connections = args.max_connections.map_or(evaluate.max_connections, |n| n as usize);
+    Ok(EvalSpec {
+        data: args.data.clone(),
+        chat_template,
+        chat: model.value.chat.clone(),
+        model_dir: args.model_path.clone(),
+        links: Links::Follow,
+        tokenizer_dir: base.ok().map(|(dir, _)| dir),
+        seeds,
+        limit: args.limit.map(|n| n as usize),
+        max_tokens: args.max_tokens.unwrap_or(benchmark.value.generation.max_tokens),
+        max_connections: connections,
+        out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
+        benchmark,
+    })
+}
+
+async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Result<Metrics, Fault> {
+    let cancel = signals::token().map_err(Fault::harness)?;
+    let tell = progress::progress(args.json);
+    let name = args.benchmark.clone();
+    let engine = match prepared.missing() {
+        0 => None,
+        _ => {
+            tell(&name, Notice::Line(format!("starting the engine {}", args.engine)));
+            let ptb = std::env::current_exe().map_err(Fault::harness)?;
+            let served = Served {
+                model: &spec.model_dir,
+                links: spec.links,
+                base: spec.tokenizer_dir.as_deref(),
+                log: None,
+            };
+            let start = serve(&args.engine, &ptb, served).await;
+            Some(start.map_err(|e| {
+                Fault::new(if e.is_model_fault() { ExitCode::Usage } else { ExitCode::Harness }, e)
+            })?)
+        }
+    };
+    let shown = std::sync::Arc::clone(&tell);
+    let label = name.clone();
+    let count =
+        move |done, total| shown(&label, Notice::Count { what: "samples".to_owned(), done, total });
+    let result = prepared.evaluate(engine.as_ref(), &count, &cancel).await;
+    if let Some(engine) = engine {
+        engine.stop().await;
+    }
+    let evaluation = result.map_err(fault)?;
+    tell(&name, Notice::Ended("evaluated".to_owned()));
+    Ok(evaluation.metrics)
+}
+
+/// Here a model that cannot be evaluated is bad input: nobody is judged.
+fn fault(e: EvalError) -> Fault {
+    let code = match &e {
+        EvalError::Task(_) | EvalError::Model(_) | EvalError::Tokenizer { .. } => ExitCode::Usage,
+        other => other.kind().into(),
+    };
+    Fault::new(code, e)
+}
+
+fn summary(metrics: &Metrics) -> String {
+    let part = if metrics.complete { "all samples" } else { "part of the samples" };
+    format!(
+        "{}: accuracy {:.4} +- {:.4} over {} samples ({part}) x {} seed(s); {} without a readable answer, {} cut at the token limit, {} errors\n",
+        metrics.benchmark,
+        metrics.accuracy,
+        metrics.stderr,
+        metrics.n,
+        metrics.seeds.len(),
+        metrics.unparsed,
+        metrics.truncated,
+        metrics.errors
+    )
+}

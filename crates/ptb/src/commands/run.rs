@@ -1,0 +1,171 @@
+//! `ptb run`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ptb_core::failure::{ExitCode, FailureKind};
+use ptb_core::files::write_whole;
+use ptb_core::run::Score;
+use ptb_report::{Options, Report};
+use ptb_runner::{Context, Ended, Notice, Programs};
+use ptb_sched::{Experiment, ExperimentError, Outcome, experiment_dir, run_local};
+use serde_json::{Value, json};
+
+use super::registry;
+use crate::args::RunArgs;
+use crate::fault::{Fault, Outcome as Ending};
+use crate::{print, progress, signals};
+
+pub(crate) fn run(args: &RunArgs) -> Ending {
+    let registry = registry(&args.registry)?;
+    let mut experiment = Experiment::read(&args.file, &registry).map_err(|e| match e {
+        ExperimentError::Folder(e) => Fault::usage(e),
+        other => Fault::file(other),
+    })?;
+    if let Some(name) = &args.sandbox {
+        ptb_sandbox::wall_by_name(name).map_err(Fault::usage)?;
+        experiment.runs.iter_mut().for_each(|run| run.sandbox.clone_from(name));
+    }
+    let results = results(&args.results)?;
+    let folder = experiment_dir(&results, &experiment);
+    let text = std::fs::read(&args.file).map_err(Fault::harness)?;
+    write_whole(&folder.join("experiment.toml"), &text).map_err(Fault::harness)?;
+    let outcomes = carry_out(args, &experiment, &results)?;
+    let code = exit_code(&outcomes);
+    let report = Report::of(&folder, &registry, &Options::default());
+    if args.json {
+        return json_out(&outcomes, report.ok(), code);
+    }
+    match report {
+        Ok(report) => print::out(&report.table(print::width()))?,
+        Err(e) if code == ExitCode::Done => return Err(Fault::new(e.exit_code(), e)),
+        Err(_) => code,
+    };
+    next_steps(&folder, &outcomes, code);
+    Ok(code)
+}
+
+/// The results folder, absolute: a sandbox's binds and a resumed run must not depend on where we stand.
+fn results(path: &Path) -> Result<PathBuf, Fault> {
+    let fail = |e: std::io::Error| {
+        Fault::harness(format!(
+            "cannot use {} for results: {e}; hint: name a writable folder with --results",
+            path.display()
+        ))
+    };
+    std::fs::create_dir_all(path).map_err(fail)?;
+    path.canonicalize().map_err(fail)
+}
+
+fn carry_out(
+    args: &RunArgs,
+    experiment: &Experiment,
+    results: &Path,
+) -> Result<Vec<Outcome>, Fault> {
+    let ptb = std::env::current_exe().map_err(Fault::harness)?;
+    let programs = Programs::beside(&ptb).map_err(|e| Fault::new(ExitCode::Requirement, e))?;
+    let registries = args.registry.folders.iter().filter_map(|p| p.canonicalize().ok());
+    let secrets = registries.chain([results.to_owned()]).collect();
+    signals::runtime().map_err(Fault::harness)?.block_on(async {
+        let progress = progress::progress(args.json);
+        let context = Context {
+            programs,
+            progress: progress.clone(),
+            cancel: signals::token().map_err(Fault::harness)?,
+            continue_solve: args.continue_solve,
+            secrets,
+        };
+        let outcomes = run_local(experiment, results, &context).await;
+        let outcomes = outcomes.map_err(|e| Fault::new(e.code, e.message))?;
+        for outcome in &outcomes {
+            progress(&outcome.slug, Notice::Ended(words(&outcome.ended)));
+        }
+        Ok(outcomes)
+    })
+}
+
+/// How a run ended, in a line.
+fn words(ended: &Ended) -> String {
+    let score = |score: &Score| {
+        let own =
+            score.own_score.map_or("no score of its own".to_owned(), |s| format!("score {s:.4}"));
+        match score.mark {
+            None => own,
+            Some(mark) => {
+                format!("{own}; the base model's counts ({} {})", mark.symbol(), score.reason)
+            }
+        }
+    };
+    match ended {
+        Ended::Done(s) => score(s),
+        Ended::Already(s) => format!("{} (done before)", score(s)),
+        Ended::Failed(stage, failure) => format!("{} failed: {}", stage.word(), failure.message),
+        Ended::Held(message) => message.clone(),
+    }
+}
+
+/// The gravest outcome.
+fn exit_code(outcomes: &[Outcome]) -> ExitCode {
+    let of = |outcome: &Outcome| match &outcome.ended {
+        Ended::Done(score) | Ended::Already(score) if score.mark.is_some() => ExitCode::Found,
+        Ended::Done(_) | Ended::Already(_) => ExitCode::Done,
+        Ended::Failed(_, failure) => failure.kind.into(),
+        Ended::Held(_) => FailureKind::Harness.into(),
+    };
+    let gravity = [ExitCode::Interrupted, ExitCode::Harness, ExitCode::Provider, ExitCode::Found];
+    let codes: Vec<ExitCode> = outcomes.iter().map(of).collect();
+    gravity.into_iter().find(|code| codes.contains(code)).unwrap_or(ExitCode::Done)
+}
+
+fn json_out(outcomes: &[Outcome], report: Option<Report>, code: ExitCode) -> Ending {
+    let run = |outcome: &Outcome| {
+        let (state, score): (&str, Option<&Score>) = match &outcome.ended {
+            Ended::Done(score) => ("done", Some(score)),
+            Ended::Already(score) => ("already", Some(score)),
+            Ended::Failed(..) => ("failed", None),
+            Ended::Held(_) => ("held", None),
+        };
+        json!({
+            "slug": outcome.slug, "id": outcome.id, "path": outcome.path, "state": state, "score": score,
+            "failure": match &outcome.ended {
+                Ended::Failed(stage, failure) => json!({ "stage": stage, "failure": failure }),
+                Ended::Held(message) => json!({ "failure": { "kind": "held", "message": message } }),
+                _ => Value::Null,
+            },
+        })
+    };
+    let value = json!({
+        "schema": 1,
+        "exit_code": code as u8,
+        "runs": outcomes.iter().map(run).collect::<Vec<_>>(),
+        "report": report,
+    });
+    print::out(&format!("{}\n", serde_json::to_string_pretty(&value).map_err(Fault::harness)?))?;
+    Ok(code)
+}
+
+/// The summary's last lines: counts, and the commands that help next.
+fn next_steps(folder: &Path, outcomes: &[Outcome], code: ExitCode) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for outcome in outcomes {
+        let word = match &outcome.ended {
+            Ended::Done(_) => "done",
+            Ended::Already(_) => "done before",
+            Ended::Failed(..) => "failed",
+            Ended::Held(_) => "held by another worker",
+        };
+        *counts.entry(word).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    print::err(&format!("runs: {}; results: {}", counts.join(", "), folder.display()));
+    let worst = outcomes
+        .iter()
+        .find(|o| matches!(&o.ended, Ended::Done(s) | Ended::Already(s) if s.mark.is_some()));
+    if let Some(run) = worst.or(outcomes.last()) {
+        print::err(&format!("  ptb show {}", run.path.display()));
+    }
+    print::err(&format!("  ptb report {} --format md", folder.display()));
+    if !matches!(code, ExitCode::Done | ExitCode::Found) {
+        print::err("  the same `ptb run` command goes on with what is not done");
+    }
+}

@@ -1,0 +1,85 @@
+//! `ptb score`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use ptb_core::failure::ExitCode;
+use ptb_core::files::read_json;
+use ptb_core::run::{RunDir, RunRecord};
+use ptb_eval::rescore;
+use ptb_tasks::completions::{GradedLine, score_completions};
+use ptb_tasks::data::load;
+use serde::Serialize;
+
+use super::{registry, show};
+use crate::args::ScoreArgs;
+use crate::fault::{Fault, Outcome};
+use crate::print;
+
+pub(crate) fn run(args: &ScoreArgs) -> Outcome {
+    match &args.completions {
+        Some(file) => completions(args, file),
+        None => kept(args),
+    }
+}
+
+fn completions(args: &ScoreArgs, file: &Path) -> Outcome {
+    let registry = registry(&args.registry)?;
+    let benchmark = registry.benchmark(&args.target).map_err(Fault::file)?;
+    let dataset = load(benchmark, args.data.as_deref()).map_err(Fault::usage)?;
+    let (name, reader): (String, Box<dyn BufRead>) = if file.as_os_str() == "-" {
+        ("stdin".to_owned(), Box::new(std::io::stdin().lock()))
+    } else {
+        let open = |e| Fault::usage(format!("cannot read {}: {e}", file.display()));
+        (file.display().to_string(), Box::new(BufReader::new(File::open(file).map_err(open)?)))
+    };
+    let (lines, metrics) = score_completions(benchmark, &dataset, reader, &name, args.partial)
+        .map_err(Fault::usage)?;
+    tell(args.json, &lines)?;
+    last(&metrics)
+}
+
+/// The kept completions of a run's final evaluation.
+fn kept(args: &ScoreArgs) -> Outcome {
+    let path = show::locate(Path::new(&args.target));
+    let dir = RunDir::new(&path);
+    let record: RunRecord = read_json(&dir.record()).map_err(|e| {
+        Fault::usage(format!(
+            "{e}; hint: name a run directory, or a benchmark together with --completions FILE"
+        ))
+    })?;
+    let data = args.data.as_deref().or(record.spec.data.as_deref());
+    let (records, metrics) =
+        rescore(&record.spec.benchmark, data, &dir.eval("final")).map_err(Fault::usage)?;
+    let lines: Vec<GradedLine> = records
+        .into_iter()
+        .map(|r| GradedLine {
+            id: r.id,
+            score: r.score.unwrap_or(0.0),
+            answer: r.answer,
+            error: r.error,
+        })
+        .collect();
+    tell(args.json, &lines)?;
+    last(&metrics)
+}
+
+/// With `--json` a line per sample, else nothing: the metrics say it.
+fn tell(json: bool, lines: &[GradedLine]) -> Outcome {
+    if !json {
+        return Ok(ExitCode::Done);
+    }
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&serde_json::to_string(line).map_err(Fault::harness)?);
+        text.push('\n');
+    }
+    print::out(&text)
+}
+
+/// The metrics are the last line of stderr, with and without `--json`.
+fn last(metrics: &impl Serialize) -> Outcome {
+    print::err(&serde_json::to_string(metrics).map_err(Fault::harness)?);
+    Ok(ExitCode::Done)
+}
