@@ -100,8 +100,9 @@ fn one_at_a_time_and_the_second_is_told_at_once() {
     eventually("it is recorded", || house.records().len() == 1);
     let EvaluationEnd::Failed(fault) = &house.records()[0].end else { panic!() };
     assert_eq!(fault.kind, FaultKind::Cancelled);
-    let released = ask(&house.socket(), "POST", "/v1/engine/release", "");
-    assert_eq!((released.status, house.evaluator.released.load(Ordering::SeqCst)), (200, 1));
+    let release = || ask(&house.socket(), "POST", "/v1/engine/release", "").status == 200;
+    eventually("the engine is given up", release);
+    assert_eq!(house.evaluator.released.load(Ordering::SeqCst), 1);
     house.evaluator.set(Script::Score(1.0));
     eventually("the next has its turn", || {
         evaluate(&house.socket(), FINAL).last()["event"] == "result"
@@ -219,6 +220,24 @@ fn closing_cancels_and_lets_nobody_begin() {
     assert_eq!(Answer::parse(&raw).unwrap().last()["kind"], "cancelled");
     let after = evaluate(&house.socket(), FINAL);
     assert_eq!((after.status, after.last()["kind"].as_str()), (409, Some("over")));
+}
+
+#[test]
+fn asking_without_end_does_not_fill_the_log() {
+    let long = json!({"model_path": "x".repeat(4000)}).to_string();
+    let flood = |pace: Duration| {
+        let set = |setup: &mut EvaluationSetup| setup.pace = pace;
+        let house = House::with(Feedback::Score, Script::Score(1.0), Bounds::default(), set);
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(1000) {
+            assert_eq!(evaluate(&house.socket(), &long).last()["kind"], "model");
+        }
+        let size = std::fs::metadata(house.dir.path().join("attempts/1/evaluations.jsonl"));
+        (house.records().len(), size.unwrap().len() as usize / house.records().len())
+    };
+    let (lines, bytes_a_line) = flood(Duration::from_millis(250));
+    assert!(lines <= 5 && bytes_a_line < 2000, "{lines} lines of {bytes_a_line} bytes");
+    assert!(flood(Duration::ZERO).0 > 5);
 }
 
 /// Sends a request whose reply does not fit into the socket, reads nothing until `ready`, then all.

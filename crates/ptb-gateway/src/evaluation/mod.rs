@@ -12,6 +12,7 @@ mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ptb_core::cell::Feedback;
@@ -191,14 +192,19 @@ pub struct EvaluationSetup {
     /// Who evaluates.
     pub evaluator: Arc<dyn Evaluator>,
     /// A line is sent at least this often: [`EvaluationSetup::KEEP_ALIVE`].
-    pub keep_alive: std::time::Duration,
+    pub keep_alive: Duration,
     /// How long an evaluator may take to end when cancelled: [`EvaluationSetup::CANCEL_GRACE`].
-    pub cancel_grace: std::time::Duration,
+    pub cancel_grace: Duration,
+    /// The least time that an evaluation takes, however it ends: [`EvaluationSetup::PACE`]. It bounds
+    /// what a client can write into the log by asking without end.
+    pub pace: Duration,
 }
 
 impl EvaluationSetup {
     /// The usual time between two lines of a reply.
-    pub const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(5);
+    pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
     /// The usual time for a cancelled evaluator to end.
-    pub const CANCEL_GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+    pub const CANCEL_GRACE: Duration = Duration::from_secs(30);
+    /// The usual least time of an evaluation.
+    pub const PACE: Duration = Duration::from_secs(1);
 }

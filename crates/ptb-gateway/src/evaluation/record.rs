@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EvaluationFault;
 use super::request::Asked;
+use crate::snapshot::printable;
 
 /// One line of `evaluations.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ impl Schema for EvaluationRecord {
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequestRecord {
-    /// The model as the agent named it.
+    /// The model as the agent named it, made printable and cut at some 200 bytes.
     pub model_path: String,
     /// How many samples.
     pub limit: Option<usize>,
@@ -51,7 +52,7 @@ pub struct RequestRecord {
 impl From<&Asked> for RequestRecord {
     fn from(asked: &Asked) -> Self {
         Self {
-            model_path: asked.model_path.clone(),
+            model_path: printable(&asked.model_path),
             limit: asked.limit,
             max_tokens: asked.max_tokens,
             max_connections: asked.max_connections,

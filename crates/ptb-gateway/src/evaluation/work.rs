@@ -64,6 +64,7 @@ pub(super) async fn work(job: Job) {
         Ok(Err(e)) => tracing::error!("an evaluation could not be recorded: {e}"),
         Err(fault) => tracing::error!("an evaluation could not be recorded: {}", fault.message),
     }
+    tokio::time::sleep(job.setup.pace.saturating_sub(began.elapsed())).await;
     drop(job.turn);
     tell(job.lines, job.last, &job.setup, &job.place, model, result).await;
 }

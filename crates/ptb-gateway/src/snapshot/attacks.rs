@@ -342,20 +342,24 @@ fn while_writing<T>(write: impl Fn() + Sync, body: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Weights that take long enough to copy for a writer to get its turn meanwhile, on any machine.
+const LARGE: usize = 24 << 20;
+
+fn order_of_large<'a>(cancel: &'a CancellationToken) -> Order<'a> {
+    let limits = SnapshotLimits { bytes: 1 << 30, ..LIMITS };
+    Order { limits, check: &|_| Ok(()), cancel }
+}
+
 #[test]
 fn a_model_that_is_being_written_is_not_taken() {
     let scene = Scene::new();
     let weights = scene.at("work/m/model.safetensors");
-    fs::write(&weights, vec![1; 512 << 10]).unwrap();
+    fs::write(&weights, vec![1; LARGE]).unwrap();
     let cancel = CancellationToken::new();
-    let order = Order { limits: LIMITS, check: &|_| Ok(()), cancel: &cancel };
+    let order = order_of_large(&cancel);
     let grow = || {
         let mut file = File::options().append(true).open(&weights).unwrap();
-        if file.metadata().unwrap().len() < LIMITS.bytes - 1000 {
-            file.write_all(&[2; 10]).unwrap();
-        } else {
-            file.set_len(512 << 10).unwrap();
-        }
+        file.write_all(&[2; 10]).unwrap();
     };
     let result = while_writing(grow, || take(&scene.source("m"), &scene.at("grown"), order));
     assert!(matches!(result, Err(SnapshotError::Changed { .. })), "{result:?}");
@@ -376,7 +380,7 @@ fn a_change_with_size_and_time_put_back_is_seen() {
     use rustix::fs::{Timespec, Timestamps};
     let scene = Scene::new();
     let weights = scene.at("work/m/model.safetensors");
-    fs::write(&weights, vec![1; 512 << 10]).unwrap();
+    fs::write(&weights, vec![1; LARGE]).unwrap();
     let fixed = Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
     let put_back = Timestamps { last_access: fixed, last_modification: fixed };
     let overwrite = || {
@@ -386,7 +390,7 @@ fn a_change_with_size_and_time_put_back_is_seen() {
     };
     overwrite();
     let cancel = CancellationToken::new();
-    let order = Order { limits: LIMITS, check: &|_| Ok(()), cancel: &cancel };
+    let order = order_of_large(&cancel);
     let result = while_writing(overwrite, || take(&scene.source("m"), &scene.at("torn"), order));
     assert!(matches!(result, Err(SnapshotError::Changed { .. })), "{result:?}");
     // Size and time of modification, which most tools compare, tell nothing of it.

@@ -213,7 +213,7 @@ fn same_device(below: OwnedFd, next: OwnedFd) -> Result<OwnedFd, Errno> {
 
 fn directory_error(e: Errno, shown: String) -> SnapshotError {
     match e {
-        Errno::NOENT => SnapshotError::Missing { path: shown },
+        Errno::NOENT | Errno::NAMETOOLONG => SnapshotError::Missing { path: shown },
         Errno::LOOP | Errno::XDEV => SnapshotError::Link { path: shown },
         Errno::NOTDIR => SnapshotError::NotPlain { path: shown, what: "no directory" },
         e => SnapshotError::Unreadable { path: shown, source: e.into() },

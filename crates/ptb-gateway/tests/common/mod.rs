@@ -310,6 +310,7 @@ impl House {
             evaluator: evaluator.clone(),
             keep_alive: EvaluationSetup::KEEP_ALIVE,
             cancel_grace: EvaluationSetup::CANCEL_GRACE,
+            pace: Duration::ZERO,
         };
         change(&mut setup);
         let evaluation = Arc::new(EvaluationDoor::new(setup));
