@@ -1,0 +1,648 @@
+//! A zoo of broken model directories, each with the message its owner gets.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use ptb_model::{
+    Checkpoint, Links, ModelDir, RandomModel, Tokenizer, check_model_dir, check_opened,
+    random_model, tensor_hashes, weights_hash,
+};
+use serde_json::{Value, json};
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+fn sound(dir: &Path) {
+    random_model(dir, &RandomModel::mini(1)).unwrap();
+}
+
+/// Changes one value of a JSON file; null removes nothing, it writes null.
+fn set(dir: &Path, file: &str, key: &str, value: Value) {
+    let path = dir.join(file);
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json[key] = value;
+    fs::write(path, json.to_string()).unwrap();
+}
+
+fn config(key: &'static str, value: Value) -> Box<dyn Fn(&Path)> {
+    Box::new(move |dir| set(dir, "config.json", key, value.clone()))
+}
+
+fn write(file: &'static str, bytes: Vec<u8>) -> Box<dyn Fn(&Path)> {
+    Box::new(move |dir| fs::write(dir.join(file), &bytes).unwrap())
+}
+
+/// A safetensors file with this header and that many bytes of data.
+fn tensors(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+/// Applies a change to the header of the sound weights.
+fn header(change: impl Fn(&mut Value) + 'static) -> Box<dyn Fn(&Path)> {
+    Box::new(move |dir| {
+        let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+        let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut json: Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+        change(&mut json);
+        let mut new = tensors(&json.to_string(), 0);
+        new.extend(&bytes[end..]);
+        fs::write(dir.join(WEIGHTS), new).unwrap();
+    })
+}
+
+/// Splits the sound weights into two shards with an index, then lets it be broken.
+fn sharded(change: impl Fn(&Path, &mut Value) + 'static) -> Box<dyn Fn(&Path)> {
+    Box::new(move |dir| {
+        let mut index = shard(dir);
+        change(dir, &mut index);
+        fs::write(dir.join(INDEX), index.to_string()).unwrap();
+    })
+}
+
+fn shard(dir: &Path) -> Value {
+    let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
+    let all = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut map = serde_json::Map::new();
+    let mut names = all.names();
+    names.sort_unstable();
+    for (n, part) in names.chunks(names.len() / 2 + 1).enumerate() {
+        let file = format!("model-0000{}-of-00002.safetensors", n + 1);
+        let views: Vec<_> = part.iter().map(|name| (*name, all.tensor(name).unwrap())).collect();
+        fs::write(dir.join(&file), safetensors::serialize(views, None).unwrap()).unwrap();
+        part.iter().for_each(|name| drop(map.insert((*name).to_owned(), json!(file))));
+    }
+    fs::remove_file(dir.join(WEIGHTS)).unwrap();
+    json!({ "metadata": {}, "weight_map": map })
+}
+
+type Case = (&'static str, Box<dyn Fn(&Path)>, &'static str, &'static str);
+
+/// What is done to a sound model, the file that is blamed, the fault.
+fn zoo() -> Vec<Case> {
+    const NORM: &str = "model.norm.weight";
+    let case = |name, break_it, file, fault| -> Case { (name, break_it, file, fault) };
+    let removed = |file: &'static str| -> Box<dyn Fn(&Path)> {
+        Box::new(move |dir| fs::remove_file(dir.join(file)).unwrap())
+    };
+    vec![
+        case("no config", removed("config.json"), "config.json", "does not exist"),
+        case("empty config", write("config.json", vec![]), "config.json", "not valid JSON"),
+        case(
+            "config is a list",
+            write("config.json", b"[]".to_vec()),
+            "config.json",
+            "not valid JSON",
+        ),
+        case(
+            "binary config",
+            write("config.json", vec![0xff; 99]),
+            "config.json",
+            "not valid JSON",
+        ),
+        case(
+            "deep config",
+            write("config.json", vec![b'['; 100_000]),
+            "config.json",
+            "not valid JSON",
+        ),
+        case(
+            "huge config",
+            write("config.json", vec![b' '; 2 << 20]),
+            "config.json",
+            "may be at most 1048576",
+        ),
+        case(
+            "other architecture",
+            config("architectures", json!(["LlamaForCausalLM"])),
+            "config.json",
+            "`LlamaForCausalLM` is not supported",
+        ),
+        case(
+            "terminal escapes",
+            config("architectures", json!(["\u{1b}[2J"])),
+            "config.json",
+            "`\\u{1b}[2J` is not supported",
+        ),
+        case(
+            "zero width",
+            config("hidden_size", json!(0)),
+            "config.json",
+            "`hidden_size` is 0, expected a whole number from 1",
+        ),
+        case("negative width", config("hidden_size", json!(-1)), "config.json", "not valid JSON"),
+        case(
+            "absurd width",
+            config("hidden_size", json!(u64::MAX)),
+            "config.json",
+            "`hidden_size` is 18446744073709551615",
+        ),
+        case(
+            "no layers given",
+            config("num_hidden_layers", Value::Null),
+            "config.json",
+            "`num_hidden_layers` is absent",
+        ),
+        case(
+            "odd heads",
+            config("head_dim", json!(15)),
+            "config.json",
+            "`head_dim` is 15, expected an even number",
+        ),
+        case(
+            "heads do not divide",
+            config("num_key_value_heads", json!(3)),
+            "config.json",
+            "a divisor of num_attention_heads, 4",
+        ),
+        case("no epsilon", config("rms_norm_eps", json!(0)), "config.json", "`rms_norm_eps` is 0"),
+        case(
+            "two thetas",
+            config("rope_parameters", json!({"rope_theta": 5.0})),
+            "config.json",
+            "`rope_theta` is 1000000",
+        ),
+        case(
+            "scaled rope",
+            config("rope_scaling", json!({"type": "yarn", "factor": 4})),
+            "config.json",
+            "`rope_type` is yarn",
+        ),
+        case(
+            "other activation",
+            config("hidden_act", json!("gelu")),
+            "config.json",
+            "`hidden_act` is gelu",
+        ),
+        case(
+            "sliding window",
+            config("layer_types", json!(["sliding_attention"])),
+            "config.json",
+            "`layer_types` is sliding_attention",
+        ),
+        case(
+            "quantized",
+            config("quantization_config", json!({"bits": 4})),
+            "config.json",
+            "`quantization_config`",
+        ),
+        case(
+            "bad end token",
+            config("eos_token_id", json!([-5])),
+            "config.json",
+            "`eos_token_id` is -5",
+        ),
+        case(
+            "other sizes",
+            config("intermediate_size", json!(96)),
+            WEIGHTS,
+            "has shape [80, 48], and config.json calls for [96, 48]",
+        ),
+        case(
+            "one layer more",
+            config("num_hidden_layers", json!(3)),
+            "",
+            "tensor `model.layers.2.input_layernorm.weight` is missing",
+        ),
+        case(
+            "untied without head",
+            config("tie_word_embeddings", json!(false)),
+            "",
+            "tensor `lm_head.weight` is missing",
+        ),
+        case(
+            "hot temperature",
+            Box::new(|d| set(d, "generation_config.json", "temperature", json!(1e9))),
+            "generation_config.json",
+            "`temperature` is 1000000000",
+        ),
+        case(
+            "impossible top_p",
+            Box::new(|d| set(d, "generation_config.json", "top_p", json!(1.5))),
+            "generation_config.json",
+            "`top_p` is 1.5",
+        ),
+        case(
+            "negative top_k",
+            Box::new(|d| set(d, "generation_config.json", "top_k", json!(-7))),
+            "generation_config.json",
+            "`top_k` is -7",
+        ),
+        case("no weights", removed(WEIGHTS), WEIGHTS, "does not exist"),
+        case(
+            "pickled weights",
+            Box::new(|d| fs::rename(d.join(WEIGHTS), d.join("pytorch_model.bin")).unwrap()),
+            "pytorch_model.bin",
+            "loading them runs code",
+        ),
+        case(
+            "weights are a directory",
+            Box::new(|d| {
+                fs::remove_file(d.join(WEIGHTS)).unwrap();
+                fs::create_dir(d.join(WEIGHTS)).unwrap();
+            }),
+            WEIGHTS,
+            "not a regular file",
+        ),
+        case(
+            "weights are a pipe",
+            Box::new(|d| {
+                fs::remove_file(d.join(WEIGHTS)).unwrap();
+                let (fifo, mode) =
+                    (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+                rustix::fs::mknodat(rustix::fs::CWD, d.join(WEIGHTS), fifo, mode, 0).unwrap();
+            }),
+            WEIGHTS,
+            "not a regular file",
+        ),
+        case(
+            "weights are a device",
+            Box::new(|d| {
+                fs::remove_file(d.join(WEIGHTS)).unwrap();
+                symlink("/dev/zero", d.join(WEIGHTS)).unwrap();
+            }),
+            WEIGHTS,
+            "leads out",
+        ),
+        case(
+            "link up and out",
+            Box::new(|d| {
+                fs::remove_file(d.join("config.json")).unwrap();
+                symlink("../../../etc/passwd", d.join("config.json")).unwrap();
+            }),
+            "config.json",
+            "leads out",
+        ),
+        case(
+            "link to itself",
+            Box::new(|d| {
+                fs::remove_file(d.join("config.json")).unwrap();
+                symlink("config.json", d.join("config.json")).unwrap();
+            }),
+            "config.json",
+            "leads out",
+        ),
+        case(
+            "truncated to nothing",
+            write(WEIGHTS, vec![1, 2, 3]),
+            WEIGHTS,
+            "3 bytes, too few for a header",
+        ),
+        case(
+            "header beyond the end",
+            write(WEIGHTS, vec![0xff, 0xff, 0, 0, 0, 0, 0, 0, b'{']),
+            WEIGHTS,
+            "claims 65535 bytes, and the file ends after 9",
+        ),
+        case(
+            "header of exabytes",
+            write(WEIGHTS, vec![0xff; 100]),
+            WEIGHTS,
+            "claims 18446744073709551615 bytes",
+        ),
+        case(
+            "header is no JSON",
+            write(WEIGHTS, tensors("not json", 0)),
+            WEIGHTS,
+            "header is not valid",
+        ),
+        case(
+            "header is a list",
+            write(WEIGHTS, tensors("[]", 0)),
+            WEIGHTS,
+            "a map from tensor names",
+        ),
+        case(
+            "no tensors",
+            write(WEIGHTS, tensors("{}", 0)),
+            "",
+            "tensor `model.embed_tokens.weight` is missing",
+        ),
+        case(
+            "cut off data",
+            Box::new(|d| {
+                let f = fs::OpenOptions::new().write(true).open(d.join(WEIGHTS)).unwrap();
+                f.set_len(f.metadata().unwrap().len() - 1).unwrap();
+            }),
+            WEIGHTS,
+            "and the file has",
+        ),
+        case(
+            "data too long",
+            Box::new(|d| {
+                let f = fs::OpenOptions::new().write(true).open(d.join(WEIGHTS)).unwrap();
+                f.set_len(f.metadata().unwrap().len() + 5).unwrap();
+            }),
+            WEIGHTS,
+            "5 bytes at its end belong to no tensor",
+        ),
+        case(
+            "tensor twice",
+            write(
+                WEIGHTS,
+                tensors(
+                    r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                    8,
+                ),
+            ),
+            WEIGHTS,
+            "tensor `a` occurs twice",
+        ),
+        case(
+            "overlap",
+            write(
+                WEIGHTS,
+                tensors(
+                    r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                    8,
+                ),
+            ),
+            WEIGHTS,
+            "tensor `b` overlaps another",
+        ),
+        case(
+            "hole",
+            write(WEIGHTS, tensors(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8)),
+            WEIGHTS,
+            "bytes before tensor `a` belong to none",
+        ),
+        case(
+            "offsets backwards",
+            write(WEIGHTS, tensors(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#, 8)),
+            WEIGHTS,
+            "lies at 8..4",
+        ),
+        case(
+            "size overflows",
+            write(
+                WEIGHTS,
+                tensors(
+                    r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#,
+                    4,
+                ),
+            ),
+            WEIGHTS,
+            "cannot have 4 bytes",
+        ),
+        case(
+            "nine dimensions",
+            write(
+                WEIGHTS,
+                tensors(
+                    r#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#,
+                    4,
+                ),
+            ),
+            WEIGHTS,
+            "9 dimensions",
+        ),
+        case(
+            "unknown type",
+            write(WEIGHTS, tensors(r#"{"a":{"dtype":"F4","shape":[1],"data_offsets":[0,4]}}"#, 4)),
+            WEIGHTS,
+            "tensor `a`: unknown variant `F4`",
+        ),
+        case(
+            "whole numbers as weights",
+            header(|h| h[NORM]["dtype"] = json!("I32")),
+            WEIGHTS,
+            "`dtype of model.norm.weight` is I32, expected F32, BF16 or F16",
+        ),
+        case(
+            "shape changed",
+            header(|h| h[NORM]["shape"] = json!([6, 8])),
+            WEIGHTS,
+            "tensor `model.norm.weight` has shape [6, 8]",
+        ),
+        case(
+            "size lied about",
+            header(|h| h[NORM]["shape"] = json!([49])),
+            WEIGHTS,
+            "cannot have 192 bytes",
+        ),
+        case(
+            "index climbs out",
+            sharded(|_, i| i["weight_map"][NORM] = json!("../model.safetensors")),
+            "../model.safetensors",
+            "leads out",
+        ),
+        case(
+            "index is absolute",
+            sharded(|_, i| i["weight_map"][NORM] = json!("/etc/passwd")),
+            "/etc/passwd",
+            "leads out",
+        ),
+        case(
+            "shard missing",
+            sharded(|d, _| fs::remove_file(d.join("model-00002-of-00002.safetensors")).unwrap()),
+            "model-00002-of-00002.safetensors",
+            "does not exist",
+        ),
+        case(
+            "index points to the wrong shard",
+            sharded(|_, i| i["weight_map"][NORM] = json!("model-00001-of-00002.safetensors")),
+            INDEX,
+            "is not in `model-00001-of-00002.safetensors`",
+        ),
+        case(
+            "same tensor in two shards",
+            sharded(|d, i| {
+                fs::copy(
+                    d.join("model-00001-of-00002.safetensors"),
+                    d.join("model-00003.safetensors"),
+                )
+                .unwrap();
+                i["weight_map"]["extra"] = json!("model-00003.safetensors");
+            }),
+            "model-00003.safetensors",
+            "is in another shard, too",
+        ),
+        case(
+            "index of nothing",
+            sharded(|_, i| i["weight_map"] = json!({})),
+            INDEX,
+            "`weight_map` is 0, expected 1 to 1024 files",
+        ),
+        case(
+            "index without a map",
+            sharded(|_, i| *i = json!({})),
+            INDEX,
+            "missing field `weight_map`",
+        ),
+    ]
+}
+
+#[test]
+fn every_broken_model_is_an_error_that_names_file_and_fault() {
+    for (name, break_it, file, fault) in zoo() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("model");
+        sound(&dir);
+        check_model_dir(&dir).unwrap_or_else(|e| panic!("{name}: unbroken, {e}"));
+        break_it(&dir);
+        let e = check_model_dir(&dir).expect_err(name);
+        let text = e.to_string();
+        let first = text.lines().next().unwrap();
+        assert!(
+            e.file.starts_with(&dir) && e.file.ends_with(file) || e.file == Path::new(file),
+            "{name}: {text}"
+        );
+        assert!(first.contains(fault), "{name}: {text}");
+        assert!(text.contains("\nhint: "), "{name}: {text}");
+        assert!(!text.contains('\u{1b}') && text.len() < 1500, "{name}: {text}");
+        assert!(!e.is_io(), "{name}: the model is at fault, not the machine");
+    }
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let e = check_model_dir("/nonexistent/model").unwrap_err().to_string();
+    assert!(e.contains("/nonexistent/model: it does not exist"), "{e}");
+}
+
+#[test]
+fn broken_tokenizers_are_errors() {
+    for (text, fault) in [
+        ("{}", "not valid"),
+        ("", "not valid"),
+        (r#"{"version":"1.0","model":{"type":"Nonsense"}}"#, "not valid"),
+        (
+            r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}"#,
+            "not valid",
+        ),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        sound(home.path());
+        fs::write(home.path().join("tokenizer.json"), text).unwrap();
+        let e = Tokenizer::read(&ModelDir::open(home.path()).unwrap()).unwrap_err().to_string();
+        assert!(e.contains("tokenizer.json") && e.contains(fault), "{text}: {e}");
+    }
+}
+
+#[test]
+fn facts_of_a_sound_model() {
+    let home = tempfile::tempdir().unwrap();
+    random_model(home.path(), &RandomModel::tiny(1)).unwrap();
+    let facts = check_model_dir(home.path()).unwrap();
+    assert_eq!(facts.config, RandomModel::tiny(1).config());
+    assert_eq!((facts.parameters, facts.bytes, facts.shards), (1_021_312, 4_085_248, 1));
+    assert_eq!(facts.generation.eos, [258, 256]);
+    assert!(facts.has_tokenizer && facts.unused.is_empty());
+    let sampling = facts.generation.sampling();
+    assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (0.6, 20, 0.95));
+}
+
+#[test]
+fn the_newer_rope_form_and_absent_generation_file_are_read() {
+    let home = tempfile::tempdir().unwrap();
+    sound(home.path());
+    set(home.path(), "config.json", "rope_theta", Value::Null);
+    set(
+        home.path(),
+        "config.json",
+        "rope_parameters",
+        json!({"rope_theta": 5e5, "rope_type": "default"}),
+    );
+    fs::remove_file(home.path().join("generation_config.json")).unwrap();
+    let facts = check_model_dir(home.path()).unwrap();
+    assert_eq!(facts.config.rope_theta, 5e5);
+    assert_eq!(facts.generation.sampling(), ptb_model::Sampling::default());
+    assert_eq!(facts.generation.sampling_transformers().temperature, 0.0);
+}
+
+#[test]
+fn hashes_see_every_bit_and_no_sharding() {
+    let home = tempfile::tempdir().unwrap();
+    sound(home.path());
+    let (tensors, whole) =
+        (tensor_hashes(home.path()).unwrap(), weights_hash(home.path()).unwrap());
+    assert_eq!(tensors.len(), 24);
+    let index = shard(home.path());
+    fs::write(home.path().join(INDEX), index.to_string()).unwrap();
+    assert_eq!(check_model_dir(home.path()).unwrap().shards, 2);
+    assert_eq!(tensor_hashes(home.path()).unwrap(), tensors);
+    assert_eq!(weights_hash(home.path()).unwrap(), whole);
+    let path = home.path().join("model-00001-of-00002.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let changed = tensor_hashes(home.path()).unwrap();
+    assert_eq!(tensors.iter().filter(|(name, hash)| changed[*name] != **hash).count(), 1);
+    assert_ne!(weights_hash(home.path()).unwrap(), whole);
+}
+
+#[test]
+fn random_models_depend_on_the_seed_alone() {
+    let hash = |seed| {
+        let home = tempfile::tempdir().unwrap();
+        random_model(home.path(), &RandomModel::mini(seed)).unwrap();
+        weights_hash(home.path()).unwrap()
+    };
+    assert_eq!(hash(1), hash(1));
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn links_out_are_followed_only_where_trusted() {
+    let home = tempfile::tempdir().unwrap();
+    let (blobs, dir) = (home.path().join("blobs"), home.path().join("snapshot"));
+    sound(&blobs);
+    fs::create_dir(&dir).unwrap();
+    for entry in fs::read_dir(&blobs).unwrap() {
+        let name = entry.unwrap().file_name();
+        symlink(Path::new("../blobs").join(&name), dir.join(&name)).unwrap();
+    }
+    assert!(check_model_dir(&dir).unwrap_err().to_string().contains("leads out"));
+    let trusted = ModelDir::open_with(&dir, Links::Follow).unwrap();
+    assert_eq!(check_opened(&trusted).unwrap().shards, 1);
+    // A link that stays inside is no escape.
+    let inside = home.path().join("inside");
+    sound(&inside);
+    fs::rename(inside.join(WEIGHTS), inside.join("real")).unwrap();
+    symlink("real", inside.join(WEIGHTS)).unwrap();
+    assert!(check_model_dir(&inside).is_ok());
+}
+
+#[test]
+fn f16_and_bf16_are_widened_exactly() {
+    let home = tempfile::tempdir().unwrap();
+    let halves: Vec<u8> =
+        [1.5_f32, -0.1].iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+    let header = r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[4,6]}}"#;
+    let mut bytes = tensors(header, 0);
+    bytes.extend(halves);
+    bytes.extend(half::bf16::from_f32(3.14).to_le_bytes());
+    fs::write(home.path().join(WEIGHTS), bytes).unwrap();
+    let weights = Checkpoint::open(&ModelDir::open(home.path()).unwrap()).unwrap();
+    assert_eq!(weights.read_f32("a").unwrap(), [1.5, -0.099_975_586]);
+    assert_eq!(weights.read_f32("b").unwrap(), [3.140_625]);
+    assert_eq!(weights.read_bf16("b").unwrap(), [half::bf16::from_f32(3.14)]);
+    assert!(weights.read_f32("c").is_err() && weights.read_bf16("a").is_err());
+}
+
+mod random_bytes {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Headers with flipped bytes never panic, and what they say never exceeds the file.
+        #[test]
+        fn never_panic(flips in prop::collection::vec((0usize..4000, any::<u8>()), 1..20)) {
+            let home = tempfile::tempdir().unwrap();
+            sound(home.path());
+            let path = home.path().join(WEIGHTS);
+            let mut bytes = fs::read(&path).unwrap();
+            for (at, byte) in flips {
+                bytes[at] = byte;
+            }
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(weights) = Checkpoint::open(&ModelDir::open(home.path()).unwrap()) {
+                let total: u64 = weights.tensors().values().map(|t| t.bytes).sum();
+                prop_assert!(total <= bytes.len() as u64);
+            }
+        }
+    }
+}
