@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ptb_core::files::{FileError, Schema, hex};
 use serde::{Deserialize, Serialize};
@@ -145,14 +145,25 @@ impl Walk<'_> {
             item.bytes = meta.len();
             self.file(relative, &meta, &mut item)?;
         } else {
-            debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device());
+            debug_assert!(
+                kind.is_fifo()
+                    || kind.is_socket()
+                    || kind.is_char_device()
+                    || kind.is_block_device()
+            );
         }
         self.manifest.items.push(item);
         Ok(())
     }
 
-    fn file(&mut self, relative: &Path, meta: &fs::Metadata, item: &mut Item) -> Result<(), ArchiveError> {
-        let weights = relative.extension().and_then(OsStr::to_str).is_some_and(|e| WEIGHTS.contains(&e));
+    fn file(
+        &mut self,
+        relative: &Path,
+        meta: &fs::Metadata,
+        item: &mut Item,
+    ) -> Result<(), ArchiveError> {
+        let weights =
+            relative.extension().and_then(OsStr::to_str).is_some_and(|e| WEIGHTS.contains(&e));
         // A sparse file's holes are neither hashed nor copied: they cost the agent nothing and us hours.
         let sparse = meta.blocks().saturating_mul(512) < meta.len() / 2 && meta.len() > MAX_COPY;
         if sparse || meta.len() > MAX_HASHED {
@@ -191,7 +202,8 @@ fn hash_and_copy(
     limit: u64,
     target: &Path,
 ) -> Result<Option<String>, ArchiveError> {
-    let (mut source, mut hasher, mut block) = (source.take(limit), Sha256::new(), vec![0u8; 1 << 16]);
+    let (mut source, mut hasher, mut block) =
+        (source.take(limit), Sha256::new(), vec![0u8; 1 << 16]);
     loop {
         match source.read(&mut block) {
             Ok(0) => return Ok(Some(hex(&hasher.finalize()))),
@@ -213,11 +225,6 @@ fn readable(path: &OsStr) -> String {
         chunk.invalid().iter().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
         out
     })
-}
-
-/// The folder of a run where `path` of the manifest lies, for evidence.
-pub(crate) fn place(path: &str) -> String {
-    PathBuf::from("workspace").join(path).display().to_string()
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@ use ptb_core::registry::Architecture;
 use ptb_core::run::{Evidence, Mark, Submission};
 use ptb_model::{ModelFacts, TensorHash, check_model_dir, tensor_hashes};
 
-use crate::archive::place;
-
 /// What is judged.
 #[derive(Debug)]
 pub struct Submitted<'a> {
@@ -28,7 +26,7 @@ pub struct Submitted<'a> {
 pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
     let mut found = Vec::new();
     let mut add = |check: &str, fact: String, mark: Option<Mark>| {
-        let place = place("final_model");
+        let place = "final_model".to_owned();
         found.push(Evidence { check: check.to_owned(), fact, mark, place });
     };
     match submitted.submission {
@@ -38,7 +36,9 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
         }
         Submission::Snapshot { seconds, fault } => add(
             "submission",
-            format!("final_model is not whole ({fault}); the last whole snapshot, taken after {seconds} s, counts"),
+            format!(
+                "final_model is not whole ({fault}); the last whole snapshot, taken after {seconds} s, counts"
+            ),
             None,
         ),
         Submission::Final | Submission::Known(_) => {
@@ -48,14 +48,22 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
     let facts = match check_model_dir(submitted.dir) {
         Ok(facts) => facts,
         Err(e) => {
-            add("loadable", format!("the model cannot be loaded: {e}"), Some(Mark::EvaluationFailed));
+            add(
+                "loadable",
+                format!("the model cannot be loaded: {e}"),
+                Some(Mark::EvaluationFailed),
+            );
             return Ok(found);
         }
     };
     add("loadable", format!("{} parameters in {} file(s)", facts.parameters, facts.shards), None);
     let faults = architecture_faults(&facts, submitted.architecture);
     match faults.is_empty() {
-        true => add("architecture", format!("as the base model: {}", submitted.architecture.class), None),
+        true => add(
+            "architecture",
+            format!("as the base model: {}", submitted.architecture.class),
+            None,
+        ),
         false => add(
             "architecture",
             format!("it is another network than the base model: {}", faults.join(", ")),

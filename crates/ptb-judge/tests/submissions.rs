@@ -50,7 +50,11 @@ fn submissions_get_the_marks_they_deserve() {
     fs::OpenOptions::new().write(true).open(&weights).unwrap().set_len(length / 2).unwrap();
     copy(&at("trained"), &at("renamed"));
     let config = fs::read_to_string(at("renamed").join("config.json")).unwrap();
-    fs::write(at("renamed").join("config.json"), config.replace("Qwen3ForCausalLM", "OtherForCausalLM")).unwrap();
+    fs::write(
+        at("renamed").join("config.json"),
+        config.replace("Qwen3ForCausalLM", "OtherForCausalLM"),
+    )
+    .unwrap();
 
     let cases = [
         ("trained", Submission::Final, None),

@@ -1,6 +1,6 @@
 //! How a run ends, and short ways to say whose fault a failure is.
 
-use std::fmt::Display;
+use std::fmt::{Display, Formatter};
 
 use ptb_core::failure::FailureKind;
 use ptb_core::run::{Score, Stage, StageFailure};
@@ -16,6 +16,30 @@ pub enum Ended {
     Failed(Stage, StageFailure),
     /// Another worker holds it.
     Held(String),
+}
+
+impl Display for Ended {
+    /// In a line, for people.
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Done(score) => f.write_str(&told(score)),
+            Self::Already(score) => write!(f, "{} (done before)", told(score)),
+            Self::Failed(stage, failure) => {
+                write!(f, "{} failed: {}", stage.word(), failure.message)
+            }
+            Self::Held(message) => f.write_str(message),
+        }
+    }
+}
+
+fn told(score: &Score) -> String {
+    let own = score.own_score.map_or("no score of its own".to_owned(), |s| format!("score {s:.4}"));
+    match score.mark {
+        None => own,
+        Some(mark) => {
+            format!("{own}; the base model's counts ({} {})", mark.symbol(), score.reason)
+        }
+    }
 }
 
 /// A failure of our machine or program; a rerun may succeed.

@@ -241,7 +241,7 @@ impl Run<'_> {
             // it is made up for only by a snapshot of that very folder.
             Some(kept)
                 if !matches!(fault, SnapshotError::Missing { .. })
-                    || kept.record.model_path == "final_model" =>
+                    || kept.record.model_path.ends_with("/final_model") =>
             {
                 copy_dir(&kept.path, &target).map_err(harness)?;
                 let seconds = kept.record.consumed_seconds;
