@@ -14,6 +14,7 @@ use ptb_core::cell::Feedback;
 use ptb_gateway::*;
 use serde_json::{Value, json};
 
+const UNREAD: &str = "the replies to earlier evaluations have not been read";
 const FINAL: &str = r#"{"model_path":"final_model"}"#;
 
 #[test]
@@ -266,4 +267,29 @@ fn a_client_that_reads_nothing_neither_holds_the_turn_nor_the_door() {
     let house = House::new(Feedback::Samples, Script::Big(64));
     let whole = read_late(&house, || std::thread::sleep(Duration::from_millis(600)));
     assert!(whole.contains("\"result\"") && whole.len() > 64 * (64 << 10), "{}", whole.len());
+}
+
+#[test]
+fn replies_that_nobody_reads_are_bounded() {
+    let house = House::new(Feedback::Samples, Script::Big(64));
+    let mut stalled = Vec::new();
+    for n in 1..=4 {
+        eventually("the turn is free", || {
+            let mut client = connect(&house.socket());
+            client.write_all(request("POST", "/v1/evaluate", FINAL).as_bytes()).unwrap();
+            let mut status = [0; 12];
+            client.read_exact(&mut status).unwrap();
+            let accepted = status.ends_with(b"200");
+            stalled.extend(accepted.then_some(client));
+            accepted
+        });
+        eventually("it has ended", || house.records().len() == n);
+    }
+    let refused = || evaluate(&house.socket(), FINAL).last()["message"] == UNREAD;
+    eventually("the fifth is refused", refused);
+    // One that is read, and one that vanishes, make room.
+    let _ = stalled[0].read_to_end(&mut Vec::new());
+    eventually("there is room", || !refused());
+    drop(stalled);
+    eventually("all is as before", || evaluate(&house.socket(), FINAL).last()["event"] == "result");
 }

@@ -19,8 +19,13 @@ use crate::door::{Door, Refusal, Request, Response, json_reply};
 pub struct EvaluationDoor {
     setup: Arc<EvaluationSetup>,
     turn: Arc<Semaphore>,
+    replies: Arc<Semaphore>,
     over: CancellationToken,
 }
+
+/// Replies that may stand unread at one time, the one under way included: each holds its samples in
+/// memory until its client reads them or counts as gone.
+const REPLIES: usize = 4;
 
 impl EvaluationDoor {
     /// A door as set up.
@@ -28,6 +33,7 @@ impl EvaluationDoor {
         Self {
             setup: Arc::new(setup),
             turn: Arc::new(Semaphore::new(1)),
+            replies: Arc::new(Semaphore::new(REPLIES)),
             over: CancellationToken::new(),
         }
     }
@@ -56,6 +62,11 @@ impl EvaluationDoor {
         let Some(turn) = turn.ok().filter(|_| !self.over.is_cancelled()) else {
             return Err(self.busy());
         };
+        let Ok(unread) = Arc::clone(&self.replies).try_acquire_owned() else {
+            let message = "the replies to earlier evaluations have not been read";
+            let hint = "read them, or end the programs that started them";
+            return Err(Refusal::new(StatusCode::CONFLICT, "busy", message, hint));
+        };
         let (lines, receiver) = mpsc::channel(LINES);
         // Two clocks end it: the client's going (the guard in the reply) and the run's end.
         let cancel = self.over.child_token();
@@ -68,7 +79,7 @@ impl EvaluationDoor {
         let _ = lines.try_send(accepted);
         let setup = Arc::clone(&self.setup);
         tokio::spawn(work(Job { setup, asked, place, turn, lines, last, cancel }));
-        Ok(reply(receiver, self.setup.keep_alive, gone))
+        Ok(reply(receiver, self.setup.keep_alive, (gone, unread)))
     }
 
     fn busy(&self) -> Refusal {

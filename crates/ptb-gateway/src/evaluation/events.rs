@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::DropGuard;
 
 use crate::door::Response;
@@ -21,17 +21,17 @@ struct Stream {
     keep_alive: Duration,
     began: Instant,
     /// Dropped with the body, that is when the reply has ended or the client has gone.
-    _gone: DropGuard,
+    _end: (DropGuard, OwnedSemaphorePermit),
 }
 
 /// A reply that sends what comes through `lines` until its senders are gone, and says that it is
-/// alive when nothing comes. `gone` fires when the reply ends, for whatever reason.
+/// alive when nothing comes. `end` is dropped when the reply ends, for whatever reason.
 pub(super) fn reply(
     lines: mpsc::Receiver<Value>,
     keep_alive: Duration,
-    gone: DropGuard,
+    end: (DropGuard, OwnedSemaphorePermit),
 ) -> Response {
-    let stream = Stream { lines, keep_alive, began: Instant::now(), _gone: gone };
+    let stream = Stream { lines, keep_alive, began: Instant::now(), _end: end };
     let frames = futures::stream::unfold(stream, |mut stream| async move {
         let line = match tokio::time::timeout(stream.keep_alive, stream.lines.recv()).await {
             Ok(line) => line?,
