@@ -19,7 +19,7 @@ pub(super) fn become_command(
     filters: &[BpfProgram],
 ) -> Failure {
     let prepared = prepare(spec, streams)
-        .and_then(|()| if isolate { give_up_privileges(spec, filters) } else { Ok(()) });
+        .and_then(|()| if isolate { never_again(spec, filters) } else { Ok(()) });
     match prepared {
         Ok(()) => execute(spec),
         Err(failure) => failure,
@@ -62,12 +62,13 @@ fn limits(spec: &WallSpec) -> Result<(), Failure> {
     }
 }
 
-fn give_up_privileges(spec: &WallSpec, filters: &[BpfProgram]) -> Result<(), Failure> {
-    if spec.weak(Weakness::KeepCaps) {
-        keep_capabilities()?;
-    } else {
-        drop_capabilities()?;
-    }
+/// The last privileged step, done by PID 1 before it starts the command: both go on without.
+pub(super) fn give_up_capabilities(spec: &WallSpec) -> Result<(), Failure> {
+    if spec.weak(Weakness::KeepCaps) { keep_capabilities() } else { drop_capabilities() }
+}
+
+/// Nothing that is executed from here on can gain what was given up.
+fn never_again(spec: &WallSpec, filters: &[BpfProgram]) -> Result<(), Failure> {
     if !spec.weak(Weakness::AllowNewPrivs) {
         rustix::thread::set_no_new_privs(true).doing(|| "setting no_new_privs".to_owned())?;
     }
@@ -75,7 +76,7 @@ fn give_up_privileges(spec: &WallSpec, filters: &[BpfProgram]) -> Result<(), Fai
 }
 
 /// Empties every capability set, the bounding set first, while that is still allowed.
-pub(super) fn drop_capabilities() -> Result<(), Failure> {
+fn drop_capabilities() -> Result<(), Failure> {
     let what = || "dropping capabilities".to_owned();
     for capability in CapabilitySet::all().iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {

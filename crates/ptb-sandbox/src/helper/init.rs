@@ -75,10 +75,8 @@ fn build_and_run(birth: Birth<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let children = sys::child_events().doing(|| "watching for children".to_owned())?;
+    confine::give_up_capabilities(spec)?;
     let main = start(spec, streams)?;
-    if !spec.weak(Weakness::KeepCaps) {
-        confine::drop_capabilities()?;
-    }
     tell(&link, &Event::Started);
     Init { spec, link, children, main, end_by: None }.watch()
 }

@@ -21,6 +21,7 @@ pub(crate) use supervise::{CLONING, MAPPING};
 use crate::sys;
 use crate::weaken::Weakness;
 use crate::wire::{Doing, Event, Failure, HELPER_FLAG, HELPER_NAME, MAX_REQUEST, Mode, Request};
+use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
@@ -137,7 +138,7 @@ fn request_input(request: &Request) -> Result<OwnedFd, Failure> {
         return Err(Failure::new(what(), &std::io::ErrorKind::FileTooLarge.into()));
     }
     std::io::Seek::rewind(&mut memory).doing(what)?;
-    let seals = rustix::fs::SealFlags::all() - rustix::fs::SealFlags::FUTURE_WRITE;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&memory, seals).doing(what)?;
     Ok(memory.into())
 }

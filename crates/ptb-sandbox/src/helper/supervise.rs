@@ -223,6 +223,9 @@ impl Supervisor<'_> {
             Ok(Event::Started) => {
                 self.state.started = Some(Instant::now());
                 self.arm(clock)?;
+                if self.state.cut.is_some() {
+                    self.order_end();
+                }
                 report(self.control, &Event::Started)
             }
             Ok(Event::Failed(failure)) => {
@@ -279,12 +282,18 @@ impl Supervisor<'_> {
         if self.state.main.is_none() {
             self.state.cut = Some(why);
         }
+        self.order_end();
+        self.kill_after(self.spec.grace.saturating_add(MARGIN));
+    }
+
+    /// Passes the order on. An order that comes before the command runs waits for it: PID 1 may have
+    /// started it a moment ago and not said so yet.
+    fn order_end(&self) {
         let grace = u64::try_from(self.spec.grace.as_millis()).unwrap_or(u64::MAX / 2);
         let order: Order = grace.to_le_bytes();
-        if self.state.started.is_none() || rustix::io::write(&self.link, &order).is_err() {
+        if self.state.started.is_some() && rustix::io::write(&self.link, &order).is_err() {
             self.kill();
         }
-        self.kill_after(self.spec.grace.saturating_add(MARGIN));
     }
 
     fn kill_after(&mut self, patience: Duration) {
