@@ -46,6 +46,8 @@ pub(crate) struct Facts {
     pub(crate) is_root: bool,
     pub(crate) filtered: bool,
     pub(crate) container: bool,
+    /// Root of a user namespace that has too few users to give one to the agent.
+    pub(crate) few_users: bool,
 }
 
 impl Facts {
@@ -58,9 +60,11 @@ impl Facts {
         let status = read("/proc/self/status".to_owned());
         let filters = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
         let marks = ["/.dockerenv", "/run/.containerenv", "/singularity", "/.singularity.d"];
+        let is_root = rustix::process::geteuid().is_root();
         Self {
             settings: settings.collect(),
-            is_root: rustix::process::geteuid().is_root(),
+            is_root,
+            few_users: is_root && !crate::Identity::for_this_process().exists(),
             filtered: filters.is_some_and(|mode| mode.trim() != "0"),
             container: marks.iter().any(|path| std::path::Path::new(path).exists()),
         }
@@ -110,6 +114,10 @@ fn by_place(failure: &Failure, facts: &Facts) -> WallError {
             None,
             "Linux 5.12 or newer is needed (mount_setattr), built with all namespaces".to_owned(),
         )
+    } else if facts.few_users {
+        let hint = "this runs as root of a user namespace (unshare -r, a rootless container) without \
+                    another user to give to the agent; run it as the ordinary user outside of it";
+        (Some("users of this user namespace".to_owned()), hint.to_owned())
     } else if failure.doing.starts_with("mounting proc") {
         let hint = "a container hides parts of /proc here, and the kernel allows no fresh one then; \
                     start it with /proc unmasked (docker, podman: --security-opt systempaths=unconfined)";
@@ -149,7 +157,7 @@ mod tests {
 
     fn facts(settings: &[(&str, &str)], is_root: bool) -> Facts {
         let settings = settings.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        Facts { settings, is_root, filtered: false, container: false }
+        Facts { settings, is_root, filtered: false, container: false, few_users: false }
     }
 
     fn failure(doing: &str, errno: i32) -> Failure {
@@ -190,6 +198,8 @@ mod tests {
         let mut inside = facts(&[], true);
         inside.container = true;
         assert!(told(&failure(CLONING, libc::EPERM), &inside).1.contains("seccomp=unconfined"));
+        inside.few_users = true;
+        assert!(told(&failure(MAPPING, libc::EINVAL), &inside).1.contains("ordinary user"));
         let proc = failure("mounting proc for /proc", libc::EPERM);
         assert!(told(&proc, &facts(&[], false)).1.contains("systempaths=unconfined"));
         let old = failure("binding /usr at /usr", libc::ENOSYS);

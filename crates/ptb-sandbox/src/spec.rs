@@ -106,9 +106,14 @@ impl Identity {
         if !uid.is_root() {
             return Self { uid: uid.as_raw(), gid: gid.as_raw() };
         }
+        let high = Self { uid: Self::HIGH, gid: Self::HIGH };
+        if high.exists() { high } else { Self { uid: Self::LOW, gid: Self::LOW } }
+    }
+
+    /// Whether the user namespace that this process is in has this user.
+    pub(crate) fn exists(self) -> bool {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let id = if maps_id(&map, Self::HIGH) { Self::HIGH } else { Self::LOW };
-        Self { uid: id, gid: id }
+        maps_id(&map, self.uid)
     }
 }
 

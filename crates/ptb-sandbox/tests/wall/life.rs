@@ -20,6 +20,7 @@ pub(crate) fn role(args: &[String]) -> ExitCode {
         Some("victim") => victim(),
         Some("harness") => harness(&args[1..]),
         Some("terminal") => terminal(&args[1..]),
+        Some("probe") => probe(),
         _ => ExitCode::FAILURE,
     }
 }
@@ -62,6 +63,15 @@ fn terminal(args: &[String]) -> ExitCode {
     harness(args)
 }
 
+/// Tells what a probe tells.
+fn probe() -> ExitCode {
+    match Namespaces::new().probe() {
+        Ok(report) => println!("whole: {}", report.is_whole()),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
+
 /// Starts a role with a specification.
 fn start_role(name: &str, spec: &WallSpec, weaken: &[Weakness]) -> Child {
     Command::new(place::program())
@@ -85,6 +95,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("ending: a dropped command is killed", dropped),
         Trial::test("ending: cancelled with and without patience", cancelled),
         Trial::test("ending: without a wall, the tree ends too", without_wall),
+        Trial::test("refusals: the kernel's setting is named", forbidden),
         Trial::test("refusals: told before or at the start", refusals),
     ];
     for kind in ["stubborn", "daemon", "stopped", "hydra"] {
@@ -306,6 +317,19 @@ fn refusals() -> Result<(), Failed> {
     let error = wrong.probe().unwrap_err().to_string();
     assert!(error.contains("enter_if_helper"), "{error}");
     Ok(())
+}
+
+/// A user namespace in which the setting is zero stands for a machine where it is.
+fn forbidden() -> Result<(), Failed> {
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" role probe";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", script])
+        .arg(place::program())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let named = text
+        .contains("the setting user.max_user_namespaces = 0 forbids it\nhint: as root: sysctl -w");
+    if named { Ok(()) } else { Err(format!("{output:?}").into()) }
 }
 
 /// The kernel's number of a file, as type and hexadecimal bytes.
