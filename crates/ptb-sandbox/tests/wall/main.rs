@@ -41,5 +41,7 @@ fn main() -> ExitCode {
     if place::is_root() && !ordinary {
         trials.push(Trial::test("all of it as an ordinary user", place::again_as_ordinary_user));
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    place::clean();
+    conclusion.exit_code()
 }

@@ -21,17 +21,23 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
 /// This program where everybody may execute it, under the name that it has inside.
 pub(crate) fn program() -> &'static Path {
-    static PROGRAM: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = PROGRAM.get_or_init(|| {
-        let dir = open_dir();
-        let path = dir.path().join("attack");
+    PROGRAM.get_or_init(|| {
+        let path = open_dir().keep().join("attack");
         std::fs::copy("/proc/self/exe", &path).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        (dir, path)
-    });
-    path
+        path
+    })
+}
+
+/// Removes what [`program`] made; statics are not dropped.
+pub(crate) fn clean() {
+    if let Some(dir) = PROGRAM.get().and_then(|path| path.parent()) {
+        let _ = std::fs::remove_dir_all(dir);
+    }
 }
 
 /// A temporary directory that others may enter: secrets in it are guarded by the wall alone.
