@@ -36,7 +36,7 @@ impl Default for Places {
         Self {
             home: "/home/agent".to_owned(),
             task: "/home/agent/task".to_owned(),
-            base_model: "/opt/ptb/base_model".to_owned(),
+            base_model: "/opt/base_model".to_owned(),
             programs: vec!["/opt/ptb/bin".to_owned()],
             door: "/run/ptb/door.sock".to_owned(),
         }

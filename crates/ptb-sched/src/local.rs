@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
 use ptb_core::run::RunDir;
-use ptb_runner::{Context, Ended, Preflight, preflight, run};
+use ptb_runner::{Context, Ended, Notice, Preflight, preflight, run};
 
 use crate::experiment::Experiment;
 
@@ -40,6 +40,7 @@ pub async fn run_local(
         let path = runs.join(format!("{slug}-{id}"));
         async move {
             let ended = run(RunDir::new(&path), spec.clone(), context).await;
+            (context.progress)(&slug, Notice::Ended(ended.to_string()));
             Outcome { slug, id, path, ended }
         }
     });

@@ -7,7 +7,7 @@ use ptb_core::failure::{ExitCode, FailureKind};
 use ptb_core::files::write_whole;
 use ptb_core::run::Score;
 use ptb_report::{Options, Report};
-use ptb_runner::{Context, Ended, Notice, Programs};
+use ptb_runner::{Context, Ended, Programs};
 use ptb_sched::{Experiment, ExperimentError, Outcome, experiment_dir, run_local};
 use serde_json::{Value, json};
 
@@ -67,41 +67,16 @@ fn carry_out(
     let registries = args.registry.folders.iter().filter_map(|p| p.canonicalize().ok());
     let secrets = registries.chain([results.to_owned()]).collect();
     signals::runtime().map_err(Fault::harness)?.block_on(async {
-        let progress = progress::progress(args.json);
         let context = Context {
             programs,
-            progress: progress.clone(),
+            progress: progress::progress(args.json),
             cancel: signals::token().map_err(Fault::harness)?,
             continue_solve: args.continue_solve,
             secrets,
         };
         let outcomes = run_local(experiment, results, &context).await;
-        let outcomes = outcomes.map_err(|e| Fault::new(e.code, e.message))?;
-        for outcome in &outcomes {
-            progress(&outcome.slug, Notice::Ended(words(&outcome.ended)));
-        }
-        Ok(outcomes)
+        outcomes.map_err(|e| Fault::new(e.code, e.message))
     })
-}
-
-/// How a run ended, in a line.
-fn words(ended: &Ended) -> String {
-    let score = |score: &Score| {
-        let own =
-            score.own_score.map_or("no score of its own".to_owned(), |s| format!("score {s:.4}"));
-        match score.mark {
-            None => own,
-            Some(mark) => {
-                format!("{own}; the base model's counts ({} {})", mark.symbol(), score.reason)
-            }
-        }
-    };
-    match ended {
-        Ended::Done(s) => score(s),
-        Ended::Already(s) => format!("{} (done before)", score(s)),
-        Ended::Failed(stage, failure) => format!("{} failed: {}", stage.word(), failure.message),
-        Ended::Held(message) => message.clone(),
-    }
 }
 
 /// The gravest outcome.

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs what the full tests need: packages by name, and a Python environment with the reference
+# implementation of the models.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+sudo=""
+[ "$(id -u)" = 0 ] || sudo="sudo"
+missing=()
+for program in git gcc python3 bwrap setpriv unshare script; do
+    command -v "$program" >/dev/null || missing+=("$program")
+done
+# ensurepip comes in a package of its own on Debian.
+/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    $sudo apt-get update -qq
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        git gcc libc6-dev python3 python3-venv bubblewrap util-linux bsdutils >/dev/null
+fi
+
+venv=target/ci-venv
+if ! "$venv/bin/python" -c 'import torch, transformers' 2>/dev/null; then
+    mkdir -p target
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check torch transformers safetensors
+fi
