@@ -1,0 +1,226 @@
+//! Evaluations against a scripted server that misbehaves: nothing is lost, nothing is asked twice, and a
+//! failure of the server is never a wrong answer.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, extract::State};
+use ptb_core::registry::Registry;
+use ptb_eval::{EvalError, EvalSpec, Evaluation, Prepared, rescore};
+use ptb_infer::{Engine, Running, ServeSpec, Url};
+use ptb_model::{Links, RandomModel, random_model};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// What the server does with its n-th request, from 0.
+type Script = dyn Fn(usize, &Value) -> Response + Send + Sync;
+
+struct Server {
+    script: Box<Script>,
+    bodies: Mutex<Vec<Value>>,
+}
+
+async fn answer(State(server): State<Arc<Server>>, Json(body): Json<Value>) -> Response {
+    let number = {
+        let mut bodies = server.bodies.lock().unwrap();
+        bodies.push(body.clone());
+        bodies.len() - 1
+    };
+    (server.script)(number, &body)
+}
+
+/// Starts the server on loopback; it ends with the test's runtime.
+async fn serve(
+    script: impl Fn(usize, &Value) -> Response + Send + Sync + 'static,
+) -> (Arc<Server>, Running) {
+    let server = Arc::new(Server { script: Box::new(script), bodies: Mutex::default() });
+    let models = || async { Json(json!({ "data": [{ "id": "m" }] })) };
+    let app = Router::new()
+        .route("/v1/completions", post(answer))
+        .route("/v1/models", get(models))
+        .with_state(Arc::clone(&server));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let engine = Url::parse(&url).unwrap().start(&ServeSpec::new("nowhere")).await.unwrap();
+    (server, engine)
+}
+
+fn completion(text: &str) -> Response {
+    let usage = json!({ "prompt_tokens": 10, "completion_tokens": 3 });
+    Json(json!({ "choices": [{ "text": text, "finish_reason": "stop" }], "usage": usage }))
+        .into_response()
+}
+
+fn spec(home: &Path, limit: usize) -> EvalSpec {
+    let registry = Registry::load(&[]).unwrap();
+    let model = home.join("model");
+    if !model.exists() {
+        random_model(&model, &RandomModel::mini(1)).unwrap();
+    }
+    let tiny = registry.model("tiny").unwrap();
+    EvalSpec {
+        benchmark: registry.benchmark("arithmetic").unwrap().clone(),
+        data: None,
+        chat_template: registry.chat_template("qwen3").unwrap().value.clone(),
+        chat: tiny.value.chat.clone(),
+        model_dir: model.clone(),
+        links: Links::Inside,
+        tokenizer_dir: Some(model),
+        seeds: vec![1, 2],
+        limit: Some(limit),
+        max_tokens: 16,
+        max_connections: 4,
+        out: home.join("eval"),
+    }
+}
+
+async fn evaluate(spec: EvalSpec, engine: Option<&Running>) -> Result<Evaluation, EvalError> {
+    Prepared::new(spec)?.evaluate(engine, &|_, _| {}, &CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn trouble_that_passes_costs_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, engine) = serve(|n, _| match n % 4 {
+        1 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "slow down").into_response(),
+        2 => (StatusCode::INTERNAL_SERVER_ERROR, "oops").into_response(),
+        _ => completion("ANSWER: 7"),
+    })
+    .await;
+    let evaluation = evaluate(spec(home.path(), 5), Some(&engine)).await.unwrap();
+    assert_eq!((evaluation.metrics.n, evaluation.metrics.errors), (5, 0));
+    assert_eq!(evaluation.samples.len(), 5);
+    // Ten answers came; each request had a seed of its own.
+    let bodies = server.bodies.lock().unwrap();
+    let seeds: HashSet<u64> = bodies.iter().filter_map(|b| b["seed"].as_u64()).collect();
+    assert_eq!(seeds.len(), 10);
+    assert!(bodies.iter().all(|b| b["prompt"].is_array()), "prompts go as token ids");
+}
+
+#[tokio::test]
+async fn what_is_answered_is_never_asked_again() {
+    let home = tempfile::tempdir().unwrap();
+    // The first eight requests (one tries the manner) are answered, then the server refuses for good.
+    let (_, broken) = serve(|n, _| match n {
+        0..8 => completion("ANSWER: 7"),
+        _ => (StatusCode::BAD_REQUEST, "no more").into_response(),
+    })
+    .await;
+    let e = evaluate(spec(home.path(), 8), Some(&broken)).await.unwrap_err();
+    assert!(
+        matches!(e, EvalError::Engine(_)) && e.kind() != ptb_core::failure::FailureKind::Agent,
+        "{e}"
+    );
+    let kept = 16 - Prepared::new(spec(home.path(), 8)).unwrap().missing();
+    assert!((1..=7).contains(&kept), "{kept} kept");
+
+    let (server, engine) = serve(|_, _| completion("ANSWER: 7")).await;
+    let evaluation = evaluate(spec(home.path(), 8), Some(&engine)).await.unwrap();
+    assert_eq!(server.bodies.lock().unwrap().len(), 1 + 16 - kept);
+    // A third time no engine is needed, and everything is the same.
+    assert_eq!(evaluate(spec(home.path(), 8), None).await.unwrap(), evaluation);
+    let registry = Registry::load(&[]).unwrap();
+    let (_, again) =
+        rescore(registry.benchmark("arithmetic").unwrap(), None, &home.path().join("eval"))
+            .unwrap();
+    assert_eq!(again, evaluation.metrics);
+}
+
+#[tokio::test]
+async fn other_weights_sampling_limits_or_prompts_are_other_completions() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, engine) = serve(|_, _| completion("ANSWER: 7")).await;
+    evaluate(spec(home.path(), 2), Some(&engine)).await.unwrap();
+    let missing = |change: &dyn Fn(&mut EvalSpec)| {
+        let copy = tempfile::tempdir().unwrap();
+        for seed in ["1", "2"] {
+            std::fs::create_dir_all(copy.path().join(seed)).unwrap();
+            let file = format!("{seed}/samples.jsonl");
+            std::fs::copy(home.path().join("eval").join(&file), copy.path().join(&file)).unwrap();
+        }
+        let mut spec = EvalSpec { out: copy.path().to_owned(), ..spec(home.path(), 2) };
+        change(&mut spec);
+        Prepared::new(spec).unwrap().missing()
+    };
+    let other = home.path().join("other");
+    random_model(&other, &RandomModel::mini(2)).unwrap();
+    let warmer = home.path().join("warmer");
+    random_model(&warmer, &RandomModel::mini(1)).unwrap();
+    std::fs::write(warmer.join("generation_config.json"), r#"{"temperature": 0.3}"#).unwrap();
+    assert_eq!(missing(&|_| {}), 0);
+    assert_eq!(missing(&|s| s.model_dir = other.clone()), 4);
+    assert_eq!(missing(&|s| s.model_dir = warmer.clone()), 4);
+    assert_eq!(missing(&|s| s.max_tokens = 17), 4);
+    assert_eq!(missing(&|s| s.benchmark.value.prompt.messages[0].content.push('!')), 4);
+    assert_eq!(missing(&|s| s.seeds = vec![2, 3]), 2);
+    assert_eq!(missing(&|s| s.limit = Some(3)), 2);
+}
+
+#[tokio::test]
+async fn a_malformed_answer_is_an_error_and_not_a_wrong_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, engine) = serve(|n, _| match n {
+        0 => completion("1"),
+        _ => Json(json!({ "choices": [] })).into_response(),
+    })
+    .await;
+    let e = evaluate(spec(home.path(), 2), Some(&engine)).await.unwrap_err();
+    assert!(matches!(e, EvalError::Engine(_)), "{e}");
+    assert!(!home.path().join("eval/metrics.json").exists());
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_ids_gets_text() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, engine) = serve(|_, body| match &body["prompt"] {
+        Value::String(_) => completion("ANSWER: 7"),
+        _ => (StatusCode::BAD_REQUEST, "prompt must be a string").into_response(),
+    })
+    .await;
+    evaluate(spec(home.path(), 1), Some(&engine)).await.unwrap();
+    let bodies = server.bodies.lock().unwrap();
+    let prompt = bodies.last().unwrap()["prompt"].as_str().unwrap();
+    assert!(
+        prompt.starts_with("<|im_start|>user\n") && prompt.ends_with("<|im_start|>assistant\n"),
+        "{prompt}"
+    );
+}
+
+#[tokio::test]
+async fn a_context_too_short_for_the_prompt_is_the_models_fault() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, engine) = serve(|_, _| completion("1")).await;
+    let spec = spec(home.path(), 1);
+    let config = spec.model_dir.join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut value: Value = serde_json::from_str(&text).unwrap();
+    value["max_position_embeddings"] = 8.into();
+    std::fs::write(&config, value.to_string()).unwrap();
+    let e = evaluate(spec, Some(&engine)).await.unwrap_err();
+    assert!(matches!(e, EvalError::Model(_)), "{e}");
+    assert_eq!(e.kind(), ptb_core::failure::FailureKind::Agent);
+}
+
+#[tokio::test]
+async fn a_stop_keeps_what_is_there() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, engine) = serve(|_, _| completion("ANSWER: 7")).await;
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let progress = move |done: u64, _: u64| {
+        if done == 3 {
+            stop.cancel();
+        }
+    };
+    let prepared = Prepared::new(spec(home.path(), 8)).unwrap();
+    let e = prepared.evaluate(Some(&engine), &progress, &cancel).await.unwrap_err();
+    assert!(matches!(e, EvalError::Cancelled), "{e}");
+    assert!(Prepared::new(spec(home.path(), 8)).unwrap().missing() <= 13);
+}
