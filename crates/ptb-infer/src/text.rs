@@ -54,7 +54,7 @@ impl TextStream {
             return self.stopped;
         }
         if let Some(new) = all.get(known.len()..) {
-            self.append(&new.to_owned());
+            self.append(new);
         }
         self.context = self.pending;
         self.pending = self.ids.len();
@@ -122,7 +122,7 @@ impl TextStream {
         let known = self.decode(self.context, self.pending);
         let all = self.decode(self.context, self.ids.len());
         if let Some(new) = all.get(known.len()..) {
-            self.append(&new.to_owned());
+            self.append(new);
         }
         self.context = self.ids.len();
         self.pending = self.ids.len();

@@ -1,5 +1,6 @@
 //! The engine from outside: a server process, started and ended by its harness, spoken to over its
 //! socket. This test's own program is that server when it is called with `serve-model`.
+#![allow(clippy::print_stdout, reason = "the harness reads it, or a person does")]
 
 #[path = "../examples/serve_model.rs"]
 mod server;
@@ -19,6 +20,7 @@ use ptb_model::{RandomModel, Sampling, random_model};
 use serde_json::{Value, json};
 
 type Outcome = Result<(), Failed>;
+type Test = (&'static str, fn() -> Outcome);
 
 const TIME: Duration = Duration::from_secs(60);
 const GREEDY: Sampling =
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
         Some("be-a-harness") => return harness(),
         _ => {}
     }
-    let tests: Vec<(&str, fn() -> Outcome)> = vec![
+    let tests: Vec<Test> = vec![
         ("answers_are_deterministic_and_counted", answers),
         ("company_changes_nothing", company),
         ("garbage_is_refused_and_harms_nobody", garbage),
@@ -468,8 +470,10 @@ fn transformers() -> Outcome {
     for shape in shapes {
         let home = model(&shape)?;
         let (runtime, running, client) = start(home.path(), &[])?;
-        for prompt in ["A first prompt.", "Äöü and 😀: bytes that span tokens", &"long ".repeat(60)]
-        {
+        let prompts =
+            ["A first prompt.", "Äöü and 😀: bytes that span tokens", &"long ".repeat(60)];
+        let all = python_tokens(&python, home.path(), &prompts)?;
+        for (n, prompt) in prompts.into_iter().enumerate() {
             let mut asked = request(prompt, 64, 0);
             asked.sampling = Some(GREEDY);
             let body = json!({
@@ -479,8 +483,8 @@ fn transformers() -> Outcome {
             let answer = raw(running.endpoint(), &post("completions", &body.to_string()))?;
             let json: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap_or(""))?;
             let ours = &json["choices"][0]["token_ids"];
-            let theirs = python_tokens(&python, home.path(), prompt)?;
-            check(*ours == theirs, format!("{shape:?}, {prompt:?}: {ours} is not {theirs}"))?;
+            let theirs = &all[n];
+            check(ours == theirs, format!("{shape:?}, {prompt:?}: {ours} is not {theirs}"))?;
             let text = runtime.block_on(client.complete(&asked))?.text;
             check(json["choices"][0]["text"] == text, "the text of the two routes differs")?;
         }
@@ -489,9 +493,9 @@ fn transformers() -> Outcome {
     Ok(())
 }
 
-fn python_tokens(python: &str, model: &Path, prompt: &str) -> Result<Value, Failed> {
+fn python_tokens(python: &str, model: &Path, prompts: &[&str]) -> Result<Value, Failed> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transformers_greedy.py");
-    let output = Command::new(python).arg(script).arg(model).arg(prompt).output()?;
+    let output = Command::new(python).arg(script).arg(model).args(prompts).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     check(output.status.success(), format!("{script} failed: {error}"))?;
     Ok(serde_json::from_slice(&output.stdout)?)

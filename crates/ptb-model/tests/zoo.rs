@@ -1,29 +1,15 @@
 //! A zoo of broken model directories, each with the message its owner gets.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use ptb_model::{
-    Checkpoint, Links, ModelDir, RandomModel, Tokenizer, check_model_dir, check_opened,
-    random_model, tensor_hashes, weights_hash,
-};
+use common::{INDEX, WEIGHTS, set, shard, sound, tensors};
+use ptb_model::{Checkpoint, ModelDir, Tokenizer, check_model_dir};
 use serde_json::{Value, json};
-
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-fn sound(dir: &Path) {
-    random_model(dir, &RandomModel::mini(1)).unwrap();
-}
-
-/// Changes one value of a JSON file; null removes nothing, it writes null.
-fn set(dir: &Path, file: &str, key: &str, value: Value) {
-    let path = dir.join(file);
-    let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    json[key] = value;
-    fs::write(path, json.to_string()).unwrap();
-}
 
 fn config(key: &'static str, value: Value) -> Box<dyn Fn(&Path)> {
     Box::new(move |dir| set(dir, "config.json", key, value.clone()))
@@ -31,14 +17,6 @@ fn config(key: &'static str, value: Value) -> Box<dyn Fn(&Path)> {
 
 fn write(file: &'static str, bytes: Vec<u8>) -> Box<dyn Fn(&Path)> {
     Box::new(move |dir| fs::write(dir.join(file), &bytes).unwrap())
-}
-
-/// A safetensors file with this header and that many bytes of data.
-fn tensors(header: &str, data: usize) -> Vec<u8> {
-    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(header.as_bytes());
-    bytes.resize(bytes.len() + data, 0);
-    bytes
 }
 
 /// Applies a change to the header of the sound weights.
@@ -61,22 +39,6 @@ fn sharded(change: impl Fn(&Path, &mut Value) + 'static) -> Box<dyn Fn(&Path)> {
         change(dir, &mut index);
         fs::write(dir.join(INDEX), index.to_string()).unwrap();
     })
-}
-
-fn shard(dir: &Path) -> Value {
-    let bytes = fs::read(dir.join(WEIGHTS)).unwrap();
-    let all = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut map = serde_json::Map::new();
-    let mut names = all.names();
-    names.sort_unstable();
-    for (n, part) in names.chunks(names.len() / 2 + 1).enumerate() {
-        let file = format!("model-0000{}-of-00002.safetensors", n + 1);
-        let views: Vec<_> = part.iter().map(|name| (*name, all.tensor(name).unwrap())).collect();
-        fs::write(dir.join(&file), safetensors::serialize(views, None).unwrap()).unwrap();
-        part.iter().for_each(|name| drop(map.insert((*name).to_owned(), json!(file))));
-    }
-    fs::remove_file(dir.join(WEIGHTS)).unwrap();
-    json!({ "metadata": {}, "weight_map": map })
 }
 
 type Case = (&'static str, Box<dyn Fn(&Path)>, &'static str, &'static str);
@@ -520,107 +482,6 @@ fn broken_tokenizers_are_errors() {
         let e = Tokenizer::read(&ModelDir::open(home.path()).unwrap()).unwrap_err().to_string();
         assert!(e.contains("tokenizer.json") && e.contains(fault), "{text}: {e}");
     }
-}
-
-#[test]
-fn facts_of_a_sound_model() {
-    let home = tempfile::tempdir().unwrap();
-    random_model(home.path(), &RandomModel::tiny(1)).unwrap();
-    let facts = check_model_dir(home.path()).unwrap();
-    assert_eq!(facts.config, RandomModel::tiny(1).config());
-    assert_eq!((facts.parameters, facts.bytes, facts.shards), (1_021_312, 4_085_248, 1));
-    assert_eq!(facts.generation.eos, [258, 256]);
-    assert!(facts.has_tokenizer && facts.unused.is_empty());
-    let sampling = facts.generation.sampling();
-    assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (0.6, 20, 0.95));
-}
-
-#[test]
-fn the_newer_rope_form_and_absent_generation_file_are_read() {
-    let home = tempfile::tempdir().unwrap();
-    sound(home.path());
-    set(home.path(), "config.json", "rope_theta", Value::Null);
-    set(
-        home.path(),
-        "config.json",
-        "rope_parameters",
-        json!({"rope_theta": 5e5, "rope_type": "default"}),
-    );
-    fs::remove_file(home.path().join("generation_config.json")).unwrap();
-    let facts = check_model_dir(home.path()).unwrap();
-    assert_eq!(facts.config.rope_theta, 5e5);
-    assert_eq!(facts.generation.sampling(), ptb_model::Sampling::default());
-    assert_eq!(facts.generation.sampling_transformers().temperature, 0.0);
-}
-
-#[test]
-fn hashes_see_every_bit_and_no_sharding() {
-    let home = tempfile::tempdir().unwrap();
-    sound(home.path());
-    let (tensors, whole) =
-        (tensor_hashes(home.path()).unwrap(), weights_hash(home.path()).unwrap());
-    assert_eq!(tensors.len(), 24);
-    let index = shard(home.path());
-    fs::write(home.path().join(INDEX), index.to_string()).unwrap();
-    assert_eq!(check_model_dir(home.path()).unwrap().shards, 2);
-    assert_eq!(tensor_hashes(home.path()).unwrap(), tensors);
-    assert_eq!(weights_hash(home.path()).unwrap(), whole);
-    let path = home.path().join("model-00001-of-00002.safetensors");
-    let mut bytes = fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&path, bytes).unwrap();
-    let changed = tensor_hashes(home.path()).unwrap();
-    assert_eq!(tensors.iter().filter(|(name, hash)| changed[*name] != **hash).count(), 1);
-    assert_ne!(weights_hash(home.path()).unwrap(), whole);
-}
-
-#[test]
-fn random_models_depend_on_the_seed_alone() {
-    let hash = |seed| {
-        let home = tempfile::tempdir().unwrap();
-        random_model(home.path(), &RandomModel::mini(seed)).unwrap();
-        weights_hash(home.path()).unwrap()
-    };
-    assert_eq!(hash(1), hash(1));
-    assert_ne!(hash(1), hash(2));
-}
-
-#[test]
-fn links_out_are_followed_only_where_trusted() {
-    let home = tempfile::tempdir().unwrap();
-    let (blobs, dir) = (home.path().join("blobs"), home.path().join("snapshot"));
-    sound(&blobs);
-    fs::create_dir(&dir).unwrap();
-    for entry in fs::read_dir(&blobs).unwrap() {
-        let name = entry.unwrap().file_name();
-        symlink(Path::new("../blobs").join(&name), dir.join(&name)).unwrap();
-    }
-    assert!(check_model_dir(&dir).unwrap_err().to_string().contains("leads out"));
-    let trusted = ModelDir::open_with(&dir, Links::Follow).unwrap();
-    assert_eq!(check_opened(&trusted).unwrap().shards, 1);
-    // A link that stays inside is no escape.
-    let inside = home.path().join("inside");
-    sound(&inside);
-    fs::rename(inside.join(WEIGHTS), inside.join("real")).unwrap();
-    symlink("real", inside.join(WEIGHTS)).unwrap();
-    assert!(check_model_dir(&inside).is_ok());
-}
-
-#[test]
-fn f16_and_bf16_are_widened_exactly() {
-    let home = tempfile::tempdir().unwrap();
-    let halves: Vec<u8> =
-        [1.5_f32, -0.1].iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
-    let header = r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[4,6]}}"#;
-    let mut bytes = tensors(header, 0);
-    bytes.extend(halves);
-    bytes.extend(half::bf16::from_f32(3.14).to_le_bytes());
-    fs::write(home.path().join(WEIGHTS), bytes).unwrap();
-    let weights = Checkpoint::open(&ModelDir::open(home.path()).unwrap()).unwrap();
-    assert_eq!(weights.read_f32("a").unwrap(), [1.5, -0.099_975_586]);
-    assert_eq!(weights.read_f32("b").unwrap(), [3.140_625]);
-    assert_eq!(weights.read_bf16("b").unwrap(), [half::bf16::from_f32(3.14)]);
-    assert!(weights.read_f32("c").is_err() && weights.read_bf16("a").is_err());
 }
 
 mod random_bytes {

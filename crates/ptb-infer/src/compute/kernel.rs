@@ -236,17 +236,15 @@ fn attend_rows<const MR: usize>(a: &mut Attend<'_>, at: usize, block: &KvBlock<'
     for p in 0..panels {
         let values = &block.values[p * BLOCK..(p + 1) * BLOCK];
         let mut acc: [[f32; NR]; MR] = std::array::from_fn(|i| a.out[(at + i) * panels + p]);
-        for i in 0..MR {
-            for x in &mut acc[i] {
-                *x *= scale[i];
-            }
+        for (row, scale) in acc.iter_mut().zip(&scale) {
+            row.iter_mut().for_each(|x| *x *= scale);
         }
         tile(low.as_flattened(), NR, &values[..NR], &mut acc);
         if !half {
             tile(high.as_flattened(), NR, &values[NR..], &mut acc);
         }
-        for i in 0..MR {
-            a.out[(at + i) * panels + p] = acc[i];
+        for (i, acc) in acc.into_iter().enumerate() {
+            a.out[(at + i) * panels + p] = acc;
         }
     }
 }
