@@ -16,7 +16,7 @@ use crate::failure::harness;
 impl Run<'_> {
     pub(super) async fn prepare(&mut self) -> Result<(), StageFailure> {
         let spec = self.spec().clone();
-        let prompt = prompt(&spec, &places(&spec)).map_err(harness)?;
+        let prompt = prompt(&spec, &places(&spec, &self.base()?)?).map_err(harness)?;
         write_whole(&self.dir().prompt(), prompt.as_bytes()).map_err(harness)?;
         let (benchmark, data) = (spec.benchmark.clone(), spec.data.clone());
         let dataset =

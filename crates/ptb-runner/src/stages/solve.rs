@@ -133,7 +133,7 @@ impl Run<'_> {
         wanted.deadline = Some(attempt.clock.remaining());
         let evaluator = self.evaluator(attempt);
         let shutdown = CancellationToken::new();
-        let doors = self.doors(attempt, &places, &evaluator);
+        let (evaluation, doors) = self.doors(attempt, &places, &evaluator);
         let gateway =
             Gateway::serve(&hall.path().join("door.sock"), doors, &shutdown).map_err(harness)?;
         let outcome = match wall.launch(wanted) {
@@ -141,6 +141,7 @@ impl Run<'_> {
             Err(e) => Err(harness(e)),
         };
         gateway.stop().await;
+        evaluation.close().await;
         evaluator.cool().await;
         outcome
     }
@@ -155,13 +156,13 @@ impl Run<'_> {
         attempt: &Attempt,
         places: &Places,
         evaluator: &DoorEvaluator,
-    ) -> Vec<Arc<dyn Door>> {
+    ) -> (Arc<EvaluationDoor>, Vec<Arc<dyn Door>>) {
         let (clock, hours) = (Arc::clone(&attempt.clock), self.spec().budget.hours);
         let read: ReadClock = Arc::new(move || ClockReading {
             hours,
             consumed_seconds: clock.consumed().as_secs_f64(),
         });
-        let evaluation = EvaluationDoor::new(EvaluationSetup {
+        let evaluation = Arc::new(EvaluationDoor::new(EvaluationSetup {
             workspace: Workspace {
                 host: attempt.task.clone(),
                 inside: PathBuf::from(&places.task),
@@ -181,9 +182,11 @@ impl Run<'_> {
             keep_alive: EvaluationSetup::KEEP_ALIVE,
             cancel_grace: EvaluationSetup::CANCEL_GRACE,
             pace: EvaluationSetup::PACE,
-        });
-        let release = evaluation.release_door();
-        vec![Arc::new(ClockDoor::new(read)), Arc::new(evaluation), Arc::new(release)]
+        }));
+        let release = Arc::new(evaluation.release_door());
+        let doors: Vec<Arc<dyn Door>> =
+            vec![Arc::new(ClockDoor::new(read)), Arc::clone(&evaluation) as Arc<dyn Door>, release];
+        (evaluation, doors)
     }
 
     /// Records the agent's output and keeps the clock until nothing of the agent is left.

@@ -13,10 +13,15 @@ use ptb_sandbox::{Access, Bind, Identity, Wall, WallSpec, give_to_agent, wall_by
 use crate::context::Programs;
 use crate::failure::harness;
 
-/// Where the agent of a run finds things. Without a wall that moves paths they are known only when the
-/// attempt is made; the prompt then speaks of the usual places.
-pub(super) fn places(_spec: &RunSpec) -> Places {
-    Places::default()
+/// Where the prompt says that things are. Without a wall that moves paths the workspace is known only
+/// when an attempt is made: the prompt then speaks of the current directory.
+pub(super) fn places(spec: &RunSpec, base: &Path) -> Result<Places, StageFailure> {
+    let wall = wall_by_name(&spec.sandbox).map_err(harness)?;
+    let usual = Places::default();
+    Ok(match wall.inside(&WallSpec::new(".", ["true"])).moves_binds {
+        true => usual,
+        false => Places { task: ".".to_owned(), base_model: base.display().to_string(), ..usual },
+    })
 }
 
 /// Fills a fresh workspace.
