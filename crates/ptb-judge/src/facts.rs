@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ptb_core::registry::Architecture;
 use ptb_core::run::{Evidence, Mark, Submission};
-use ptb_model::{ModelFacts, TensorHash, check_model_dir, tensor_hashes};
+use ptb_model::{Checkpoint, Links, ModelDir, ModelError, ModelFacts, TensorHash, check_opened};
 
 /// What is judged.
 #[derive(Debug)]
@@ -45,8 +45,14 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
             add("submission", "final_model is there and whole".into(), None);
         }
     }
-    let facts = match check_model_dir(submitted.dir) {
+    // Models of ours may lie in the hub's cache, which is made of links; an agent's may not lead out.
+    let links = match submitted.submission {
+        Submission::Known(_) => Links::Follow,
+        _ => Links::Inside,
+    };
+    let facts = match ModelDir::open_with(submitted.dir, links).and_then(|dir| check_opened(&dir)) {
         Ok(facts) => facts,
+        Err(e) if e.is_io() => return Err(e.to_string()),
         Err(e) => {
             add(
                 "loadable",
@@ -70,12 +76,13 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
             Some(Mark::Judged),
         ),
     }
-    let own = tensor_hashes(submitted.dir).map_err(|e| e.to_string())?;
-    let base = tensor_hashes(submitted.base).map_err(|e| format!("the base model: {e}"))?;
+    let own = hashes(submitted.dir, links).map_err(|e| e.to_string())?;
+    let base = hashes(submitted.base, Links::Follow).map_err(|e| format!("the base model: {e}"))?;
     let like_base = same(&own, &base);
     add("identity", format!("{like_base} of {} tensors equal the base model's", own.len()), None);
     if let Some(instruct) = submitted.instruct {
-        let instruct = tensor_hashes(instruct).map_err(|e| format!("the instruct model: {e}"))?;
+        let instruct =
+            hashes(instruct, Links::Follow).map_err(|e| format!("the instruct model: {e}"))?;
         let like = same(&own, &instruct);
         // Tensors that post-training left alone are everybody's; only those that changed tell whose it is.
         let changed = instruct.len() - same(&instruct, &base);
@@ -84,6 +91,10 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
         add("identity", fact, copied.then_some(Mark::Judged));
     }
     Ok(found)
+}
+
+fn hashes(dir: &Path, links: Links) -> Result<BTreeMap<String, TensorHash>, ModelError> {
+    Checkpoint::open(&ModelDir::open_with(dir, links)?)?.tensor_hashes()
 }
 
 fn same(a: &BTreeMap<String, TensorHash>, b: &BTreeMap<String, TensorHash>) -> usize {

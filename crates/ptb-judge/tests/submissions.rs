@@ -95,3 +95,26 @@ fn an_unreadable_base_model_is_our_fault_and_no_mark() {
     };
     assert!(gather(&submitted).unwrap_err().contains("base model"));
 }
+
+#[test]
+fn models_of_ours_may_be_made_of_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    random_model(at("blobs"), &RandomModel::mini(1)).unwrap();
+    fs::create_dir(at("snapshot")).unwrap();
+    for entry in fs::read_dir(at("blobs")).unwrap() {
+        let name = entry.unwrap().file_name();
+        let target = at("blobs").join(&name);
+        std::os::unix::fs::symlink(target, at("snapshot").join(name)).unwrap();
+    }
+    let architecture = architecture(&RandomModel::mini(1));
+    let mark = |submission: &Submission| {
+        let (dir, base) = (&at("snapshot"), &at("snapshot"));
+        let submitted =
+            Submitted { submission, dir, base, instruct: Some(dir), architecture: &architecture };
+        gather(&submitted).unwrap().into_iter().find_map(|e| e.mark)
+    };
+    assert_eq!(mark(&Submission::Known("base".into())), None);
+    // The same folder from an agent leads out of itself.
+    assert_eq!(mark(&Submission::Final), Some(Mark::EvaluationFailed));
+}
