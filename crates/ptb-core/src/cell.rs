@@ -108,6 +108,9 @@ pub struct RunSpec {
     pub chat_template: String,
     /// Local data given by the experiment; absent means the benchmark's own source.
     pub data: Option<PathBuf>,
+    /// SHA-256 over the samples and the few-shot examples, found out before the run is named. The key has
+    /// it instead of the path, so that other data are another cell and a moved file is the same.
+    pub data_sha256: String,
     /// The budget.
     pub budget: Budget,
     /// How much the evaluation door tells.
@@ -141,7 +144,7 @@ struct Key<'a> {
     options: &'a BTreeMap<String, String>,
     base_model: (&'a str, &'a str),
     benchmark: (&'a str, String),
-    data: &'a Option<PathBuf>,
+    data: &'a str,
     hours: f64,
     gpus: u32,
     nodes: u32,
@@ -167,7 +170,7 @@ impl RunSpec {
             options: &self.agent.options,
             base_model: (&self.model.id, &self.model.sha256),
             benchmark: (&self.benchmark.id, self.benchmark_key()),
-            data: &self.data,
+            data: &self.data_sha256,
             hours: self.budget.hours,
             gpus: self.budget.gpus,
             nodes: self.budget.nodes,

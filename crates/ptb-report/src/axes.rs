@@ -44,13 +44,12 @@ pub(crate) fn evaluation_axes(spec: &RunSpec) -> Axes {
     let stop = &benchmark.generation.stop;
     let definition =
         (&benchmark.data, &benchmark.prompt, stop, &benchmark.scorer, &spec.chat_template);
-    let data = spec.data.as_ref().map(|path| path.display().to_string());
     let axes = [
         ("engine", spec.engine.clone()),
         ("seeds", seeds.join(" ")),
         ("limit", spec.limit.map_or("none".to_owned(), |n| n.to_string())),
         ("max_tokens", spec.max_tokens.to_string()),
-        ("data", data.unwrap_or_else(|| "registry".to_owned())),
+        ("data", short(&spec.data_sha256)),
         ("definition", digest(&definition)),
     ];
     axes.map(|(axis, value)| (axis.to_owned(), value)).into()

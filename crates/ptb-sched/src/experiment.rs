@@ -40,7 +40,7 @@ pub enum ExperimentError {
 pub struct Experiment {
     /// Its name, an id.
     pub name: String,
-    /// One spec for each run.
+    /// One spec for each run; [`crate::run_local`] completes them with what only this machine knows.
     pub runs: Vec<RunSpec>,
     /// Runs at once on this machine.
     pub slots: usize,
@@ -203,6 +203,7 @@ impl Check<'_> {
                                 benchmark: benchmark.clone(),
                                 chat_template: template.clone(),
                                 data: file.data.get(id).map(|p| self.folder.join(p)),
+                                data_sha256: String::new(),
                                 budget: Budget { hours: *hours, gpus: file.gpus, nodes: 1 },
                                 feedback: file.feedback,
                                 binds: binds.clone(),

@@ -36,7 +36,7 @@ fn axes_multiply_and_ids_are_stable() {
     assert!(first.data.as_ref().unwrap().ends_with("d"));
     let copies: Vec<_> = experiment.runs.iter().filter(|r| r.agent.name == "copy").collect();
     assert_eq!(copies.len(), 24);
-    // Another data path is another cell; the same file again names the same runs.
+    // Another agent is another cell; a repeat of a cell is another run.
     assert_ne!(copies[0].id(), first.id());
     assert_eq!(first.cell_key(), experiment.runs[1].cell_key());
     assert_ne!(first.id(), experiment.runs[1].id());

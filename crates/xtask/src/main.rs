@@ -28,11 +28,14 @@ fn quickstart(arguments: Vec<OsString>) -> ExitCode {
     let root = root.canonicalize().unwrap_or(root);
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.current_dir(&root).args(["build", "--release"]);
-    PROGRAMS.iter().for_each(|p| drop(build.args(["--package", p])));
+    for program in PROGRAMS {
+        build.args(["--package", program]);
+    }
     if let Err(code) = run(&mut build) {
         return code;
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let ptb = target.join("release/ptb");
     for (name, seed) in MODELS {
         let model = root.join("target/quickstart").join(name);
@@ -47,7 +50,11 @@ fn quickstart(arguments: Vec<OsString>) -> ExitCode {
     }
     let example = root.join("examples/quickstart");
     let mut experiment = Command::new(&ptb);
-    experiment.arg("run").arg(example.join("experiment.toml")).arg("--registry").arg(example.join("registry"));
+    experiment
+        .arg("run")
+        .arg(example.join("experiment.toml"))
+        .arg("--registry")
+        .arg(example.join("registry"));
     match run(experiment.args(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,
@@ -58,7 +65,9 @@ fn quickstart(arguments: Vec<OsString>) -> ExitCode {
 fn run(command: &mut Command) -> Result<(), ExitCode> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(130))),
+        Ok(status) => {
+            Err(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(130)))
+        }
         Err(e) => {
             say(&format!("cannot start {}: {e}", command.get_program().display()));
             Err(ExitCode::from(3))

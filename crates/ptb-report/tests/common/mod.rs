@@ -143,6 +143,7 @@ fn make(name: &str, action: AgentAction, model: &str, benchmark: &str, end: End)
         model: entry_of(model, model_of(model)),
         benchmark: entry_of(benchmark, benchmark_of(benchmark)),
         chat_template: "{{ messages }}".to_owned(),
+        data_sha256: "d".repeat(64),
         data: None,
         budget: Budget { hours: 10.0, gpus: 1, nodes: 1 },
         feedback: Feedback::Samples,
