@@ -103,9 +103,17 @@ impl World {
         Report::of(self.dir.path(), &self.registry, &Options { edition: None, weights })
     }
 
-    /// Text with the results folder's own path replaced, for snapshots.
+    /// Text with the results folder's own path and the runs' ids replaced, for snapshots: ids change with
+    /// every built-in file.
     pub(crate) fn neutral(&self, text: &str) -> String {
-        text.replace(self.dir.path().to_str().unwrap(), "[results]")
+        let text = text.replace(self.dir.path().to_str().unwrap(), "[results]");
+        let found = ptb_report::find(self.dir.path()).unwrap();
+        let broken = found.problems.iter().map(|p| std::path::PathBuf::from(&p.path));
+        let runs = found.runs.iter().map(|r| r.path().to_owned()).chain(broken);
+        runs.fold(text, |text, run| {
+            let name = run.file_name().unwrap().to_string_lossy().into_owned();
+            text.replace(name.rsplit('-').next().unwrap(), "[id]")
+        })
     }
 
     /// Another registry over the built-in one: files by path inside it.
