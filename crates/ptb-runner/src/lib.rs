@@ -22,5 +22,5 @@ pub use context::{Context, Notice, Programs, ProgramsError, Progress};
 pub use engine::{Served, serve};
 pub use failure::Ended;
 pub use output::OutputLine;
-pub use preflight::{Preflight, preflight};
+pub use preflight::{Preflight, preflight, readable};
 pub use stages::{SolveRecord, run};

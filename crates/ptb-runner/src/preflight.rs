@@ -5,11 +5,22 @@ use std::path::{Path, PathBuf};
 
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
-use ptb_core::registry::Submit;
+use ptb_core::files::{FileError, read_json, sha256_hex};
+use ptb_core::registry::{Submit, Weights};
+use ptb_core::run::{RunDir, RunRecord};
 use ptb_eval::weights_dir;
+use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
 use ptb_tasks::data::load;
 use ptb_tasks::prompt::Prompter;
+
+use crate::stages::weights_bytes;
+
+/// Copies of the base model that one agent's run may keep at once: in the workspace, two snapshots, the
+/// submission.
+const COPIES: u64 = 4;
+/// Bytes that are left free beside them; snapshots ask for this much (and a half) as well.
+const SPARE: u64 = 384 << 20;
 
 /// What stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +39,14 @@ fn requirement(e: impl std::fmt::Display) -> Preflight {
     Preflight { code: ExitCode::Requirement, message: e.to_string() }
 }
 
-/// Checks data, prompts, weights and walls of all specs, each distinct one once. `results` is where runs
-/// will lie.
-pub fn preflight(specs: &[RunSpec], results: &Path) -> Result<(), Preflight> {
-    let mut benchmarks: BTreeMap<(&str, &Option<PathBuf>), &RunSpec> = BTreeMap::new();
+/// Checks data, prompts, weights and walls of all specs, each distinct one once, and writes the data's hash
+/// into them. `results` is where runs will lie.
+pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight> {
+    data(specs)?;
+    let specs = &*specs;
     let mut models = BTreeMap::new();
     let mut walls = BTreeSet::new();
     for spec in specs {
-        benchmarks.insert((&spec.benchmark.id, &spec.data), spec);
         let submit = match spec.agent.action {
             AgentAction::Submit(submit) => Some(submit),
             _ => None,
@@ -48,21 +59,83 @@ pub fn preflight(specs: &[RunSpec], results: &Path) -> Result<(), Preflight> {
     for name in &walls {
         wall_by_name(name).and_then(|wall| wall.probe()).map_err(requirement)?;
     }
-    for spec in models.values() {
-        weights_dir(&spec.model.value.base).map_err(requirement)?;
-    }
-    for ((_, instruct), spec) in &models {
-        if let Some(weights) = spec.model.value.instruct.as_ref().filter(|_| *instruct) {
-            weights_dir(weights).map_err(requirement)?;
+    for ((id, instruct), spec) in &models {
+        let model = &spec.model.value;
+        usable(id, &model.base)?;
+        model.instruct.as_ref().filter(|_| *instruct).map_or(Ok(()), |w| usable(id, w))?;
+        if !walls.is_empty() {
+            room(results, &model.base)?;
         }
-    }
-    for ((_, data), spec) in &benchmarks {
-        let dataset = load(&spec.benchmark, data.as_deref()).map_err(input)?;
-        Prompter::new(&spec.benchmark, &dataset).map_err(input)?;
     }
     if walls.iter().any(|w| *w != "none") {
         let data = specs.iter().filter_map(|s| s.data.as_deref());
         data.chain([results]).try_for_each(hidden)?;
+    }
+    Ok(())
+}
+
+/// Reads each benchmark's data once and asks its first sample: whatever is wrong with data or prompts shows
+/// here.
+fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
+    let mut hashes: BTreeMap<(String, Option<PathBuf>), String> = BTreeMap::new();
+    for spec in specs {
+        let source = (spec.benchmark.id.clone(), spec.data.clone());
+        if let Some(hash) = hashes.get(&source) {
+            spec.data_sha256.clone_from(hash);
+            continue;
+        }
+        let dataset = load(&spec.benchmark, spec.data.as_deref()).map_err(input)?;
+        let prompter = Prompter::new(&spec.benchmark, &dataset).map_err(input)?;
+        let first =
+            dataset.samples.first().map(|s| prompter.messages(s)).transpose().map_err(input)?;
+        let prompt = serde_json::to_string(&first).map_err(input)?;
+        spec.data_sha256 = sha256_hex(format!("{}:{prompt}", dataset.sha256).as_bytes());
+        hashes.insert(source, spec.data_sha256.clone());
+    }
+    Ok(())
+}
+
+/// Weights must be here, whole and of a form that engines know.
+fn usable(id: &str, weights: &Weights) -> Result<(), Preflight> {
+    let (path, _) = weights_dir(weights).map_err(requirement)?;
+    // Fetched models are links into the hub's cache.
+    let checked = ModelDir::open_with(&path, Links::Follow).and_then(|dir| check_opened(&dir));
+    checked.map(drop).map_err(|e| {
+        let text = e.to_string();
+        let fault = text.split("; hint: ").next().unwrap_or(&text).split("\nhint: ").next();
+        input(format!(
+            "the weights of `{id}` ({}) cannot be used: {}: {}; hint: fetch them again",
+            weights.hub,
+            path.display(),
+            fault.unwrap_or(&text),
+        ))
+    })
+}
+
+/// A submission must find room when its agent is done, or hours of work are for nothing.
+fn room(results: &Path, base: &Weights) -> Result<(), Preflight> {
+    let (dir, _) = weights_dir(base).map_err(requirement)?;
+    let needed = weights_bytes(&dir).saturating_mul(COPIES).saturating_add(SPARE);
+    let Ok(disk) = rustix::fs::statvfs(results) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    Err(requirement(format!(
+        "the disk of {} has {} MiB free, and an agent's run takes {} MiB (the workspace's model, snapshots, the submission); hint: make room, or name another folder with --results",
+        results.display(),
+        free >> 20,
+        needed >> 20,
+    )))
+}
+
+/// Refuses to touch runs that a newer version of this program wrote.
+pub fn readable<'a>(runs: impl Iterator<Item = &'a Path>) -> Result<(), Preflight> {
+    for run in runs {
+        if let Err(e @ FileError::Newer { .. }) = read_json::<RunRecord>(&RunDir::new(run).record())
+        {
+            return Err(input(e));
+        }
     }
     Ok(())
 }

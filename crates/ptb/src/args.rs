@@ -12,8 +12,9 @@ const STYLES: Styles = Styles::styled()
     .placeholder(AnsiColor::Cyan.on_default());
 
 const AFTER: &str = "\
-Exit codes: 0 done; 1 something found, or some runs failed by the agent's fault; 2 bad usage or input;
-3 harness failure; 4 provider failure; 5 a requirement is missing; 130 interrupted.
+Exit codes: 0 done; 1 something found, or some runs failed by the agent's fault;
+2 bad usage or input; 3 harness failure; 4 provider failure; 5 a requirement is missing;
+130 interrupted.
 
 First steps:
   ptb list benchmarks                 what models can be scored on

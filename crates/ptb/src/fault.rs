@@ -37,8 +37,11 @@ impl Fault {
         Self::new(ExitCode::Harness, e)
     }
 
-    /// A hand-written file, with an excerpt.
+    /// A hand-written file, with an excerpt where there is one.
     pub(crate) fn file(e: impl Diagnostic + Send + Sync + 'static) -> Self {
+        if e.help().is_none() && e.source_code().is_none() {
+            return Self::usage(e);
+        }
         Self { code: ExitCode::Usage, report: Report::new(e) }
     }
 

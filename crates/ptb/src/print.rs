@@ -26,6 +26,9 @@ pub(crate) fn set_up(verbose: u8) {
         Box::new(
             miette::MietteHandlerOpts::new()
                 .terminal_links(false)
+                // Commands and paths in messages are copied, and searched for in logs.
+                .wrap_lines(std::io::stderr().is_terminal())
+                .break_words(false)
                 .color(colour())
                 .unicode(colour())
                 .build(),

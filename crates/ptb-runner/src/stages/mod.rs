@@ -21,6 +21,8 @@ use crate::context::{Context, Notice};
 use crate::failure::{Ended, harness, stopped};
 use crate::store::{OpenError, Store};
 
+pub(crate) use solve::weights_bytes;
+
 /// `solve.json`: how the counting attempt ended and what it submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SolveRecord {

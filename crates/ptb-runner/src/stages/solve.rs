@@ -305,7 +305,8 @@ fn door_folder() -> Result<TempDir, StageFailure> {
     Ok(folder)
 }
 
-fn weights_bytes(model: &Path) -> u64 {
+/// Bytes of the files in a model's folder, links followed.
+pub(crate) fn weights_bytes(model: &Path) -> u64 {
     let entries = fs::read_dir(model).into_iter().flatten().filter_map(Result::ok);
     entries.filter_map(|e| fs::metadata(e.path()).ok()).map(|m| m.len()).sum()
 }

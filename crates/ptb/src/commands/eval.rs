@@ -22,7 +22,8 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     let metrics =
         signals::runtime().map_err(Fault::harness)?.block_on(evaluate(args, &spec, prepared))?;
     if let Some(file) = &args.json_output_file {
-        write_json(file, &metrics).map_err(Fault::harness)?;
+        let file = std::path::absolute(file).map_err(Fault::harness)?;
+        write_json(&file, &metrics).map_err(Fault::harness)?;
     }
     if args.json {
         let mut value = json!({ "schema": 1 });

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RunArgs) -> Ending {
     let folder = experiment_dir(&results, &experiment);
     let text = std::fs::read(&args.file).map_err(Fault::harness)?;
     write_whole(&folder.join("experiment.toml"), &text).map_err(Fault::harness)?;
-    let outcomes = carry_out(args, &experiment, &results)?;
+    let outcomes = carry_out(args, experiment, &results)?;
     let code = exit_code(&outcomes);
     let report = Report::of(&folder, &registry, &Options::default());
     if args.json {
@@ -59,7 +59,7 @@ fn results(path: &Path) -> Result<PathBuf, Fault> {
 
 fn carry_out(
     args: &RunArgs,
-    experiment: &Experiment,
+    experiment: Experiment,
     results: &Path,
 ) -> Result<Vec<Outcome>, Fault> {
     let ptb = std::env::current_exe().map_err(Fault::harness)?;
