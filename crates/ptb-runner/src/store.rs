@@ -17,6 +17,9 @@ use crate::failure::harness;
 /// How long a holder on another machine is watched before the run is left alone.
 const PATIENCE: Duration = Duration::from_secs(75);
 
+/// How names of temporary files begin (see [`ptb_core::files::write_whole`]).
+const TEMPORARY: &str = ".tmp-";
+
 pub(crate) struct Store {
     pub(crate) dir: RunDir,
     pub(crate) record: RunRecord,
@@ -54,6 +57,7 @@ impl Store {
                 LeaseError::Held { .. } => OpenError::Held(e.to_string()),
                 other => OpenError::Failed(harness(other)),
             })?;
+        sweep(&dir)?;
         let record = match read_json::<RunRecord>(&dir.record()) {
             Ok(record) => record,
             Err(e) if e.is_missing() => RunRecord::new(spec),
@@ -116,6 +120,24 @@ impl Store {
             Event { time: now_rfc3339(), event: event.to_owned(), stage, detail: detail.into() };
         self.events.append(&event).and_then(|()| self.events.sync()).map_err(harness)
     }
+}
+
+/// Removes what a writer left behind that died between a temporary file and its name. Only folders in which
+/// nobody but the holder writes: in the run directory itself others may be about to ask for the lease.
+fn sweep(dir: &RunDir) -> Result<(), FileError> {
+    let evaluations = std::fs::read_dir(dir.path().join("eval")).into_iter().flatten().flatten();
+    let mut folders: Vec<_> = evaluations.map(|e| e.path()).collect();
+    let seeds = folders.iter().flat_map(std::fs::read_dir).flatten().flatten();
+    let seeds: Vec<_> = seeds.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    folders.extend(seeds);
+    folders.extend([dir.path().join("scores"), dir.verdicts(), dir.evidence()]);
+    for entry in folders.iter().flat_map(std::fs::read_dir).flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(FileError::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 async fn heartbeat(lease: Arc<Mutex<Lease>>, stop: CancellationToken, lost: CancellationToken) {

@@ -318,3 +318,36 @@ fn a_disk_that_fills_up_while_the_agent_works() {
     assert!(run.join("attempts/1/output.jsonl").is_file());
     assert_gone(place.marker(), &[], Duration::from_secs(5));
 }
+
+/// The disk has no room for the submission when the agent is done: its work is not done again.
+#[test]
+fn a_disk_without_room_for_the_submission() {
+    if !wall() {
+        return;
+    }
+    let place = Place::new();
+    place.agent("agent", &format!("touch begun\nsleep 3\n{QUICK}"));
+    place.experiment("e", &["agent"], "");
+    fs::create_dir(place.path().join("small")).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=700m none small || exit 77
+        "$PTB" run e.toml --results small/results > out 2> err & pid=$!
+        for i in $(seq 300); do ls small/results/e/runs/*/attempts/1/task/begun > /dev/null 2>&1 && break; sleep 0.1; done
+        head -c 600M /dev/zero > small/filler
+        wait $pid; echo "$?"; cat err
+        rm small/filler
+        "$PTB" run e.toml --results small/results > out 2> err || { cat err; exit 1; }
+        cp -r small/results results
+    "#;
+    let Some(answer) = with_mounts(&place, script) else { return };
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    assert!(
+        answer.out.starts_with("3\n") && answer.out.contains("cannot keep a snapshot"),
+        "{}",
+        answer.shown()
+    );
+    let run = only_run(&place.path().join("results"), "e");
+    assert_eq!(json(&run.join("scores/main.json"))["submission"], "final");
+    assert_eq!(json(&run.join("run.json"))["attempts"], 1);
+    assert_each_sample_once(&run, 8);
+}

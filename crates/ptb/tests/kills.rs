@@ -51,7 +51,7 @@ echo "an attempt ends"
 /// One experiment, undisturbed: its results, and how long each stage takes.
 struct Reference {
     place: Place,
-    results: Vec<(String, Vec<u8>)>,
+    results: Vec<(String, String)>,
     durations: BTreeMap<&'static str, Duration>,
 }
 
@@ -70,7 +70,7 @@ impl Reference {
     }
 
     /// Runs the experiment, and keeps the longest time that each stage took.
-    fn undisturbed(&mut self, results: &str) -> Vec<(String, Vec<u8>)> {
+    fn undisturbed(&mut self, results: &str) -> Vec<(String, String)> {
         let dir = self.place.path().join(results);
         let mut child = self.place.start("k", &["--results", results]);
         for stage in STAGES {
@@ -159,7 +159,7 @@ fn killed_and_rerun(reference: &Reference, results: &str, stage: &str, delay: Du
     assert_eq!(answer.code, 0, "{results} after {delay:?}: {}", answer.shown());
     assert_eq!(results_of(&run), reference.results, "{results} after {delay:?}");
     assert_each_sample_once(&run, 8);
-    before.assert_kept(&run, stage == "solve" && met_running);
+    before.assert_kept(&run);
     assert_none_left(&known, results);
     // Disk space of some dozens of models is better given back.
     fs::remove_dir_all(&dir).unwrap();
@@ -169,6 +169,8 @@ fn killed_and_rerun(reference: &Reference, results: &str, stage: &str, delay: Du
 /// Attempts as the kill left them.
 struct Before {
     attempts: u64,
+    /// Whether the agent was at work. When it had ended, its work is taken, not done again.
+    cut: bool,
     outputs: Vec<(PathBuf, Vec<u8>)>,
 }
 
@@ -178,14 +180,16 @@ impl Before {
         let attempts = record["attempts"].as_u64().unwrap();
         let path = |n| PathBuf::from(format!("attempts/{n}/output.jsonl"));
         let read = |path: PathBuf| fs::read(run.join(&path)).ok().map(|bytes| (path, bytes));
-        Self { attempts, outputs: (1..=attempts).map(path).filter_map(read).collect() }
+        let ended = run.join(format!("attempts/{attempts}/end.json")).exists();
+        let cut = !ended && stage_state(run, "solve").as_deref() == Some("running");
+        Self { attempts, cut, outputs: (1..=attempts).map(path).filter_map(read).collect() }
     }
 
     /// A solve that was cut is followed by another attempt; what earlier ones printed stays.
-    fn assert_kept(&self, run: &Path, solve_was_cut: bool) {
+    fn assert_kept(&self, run: &Path) {
         let attempts = json(&run.join("run.json"))["attempts"].as_u64().unwrap();
         let expected =
-            if self.attempts == 0 || solve_was_cut { self.attempts + 1 } else { self.attempts };
+            if self.attempts == 0 || self.cut { self.attempts + 1 } else { self.attempts };
         assert_eq!(attempts, expected, "{}", run.display());
         for (path, bytes) in &self.outputs {
             let now = fs::read(run.join(path)).unwrap();

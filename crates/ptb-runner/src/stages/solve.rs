@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ptb_agents::{Places, command};
 use ptb_core::cell::AgentAction;
+use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{StageFailure, Submission};
 use ptb_gateway::snapshot::{
@@ -19,6 +20,7 @@ use ptb_gateway::{
 };
 use ptb_model::check_model_dir;
 use ptb_sandbox::{Clock, EndReason, Ended, Running, budget_from_hours};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,8 @@ use crate::output::Recorder;
 
 /// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
 const SIZE_FACTOR: u64 = 3;
+/// Name of the file that tells an attempt's end.
+const END: &str = "end.json";
 /// How often the clock is written down and the time left told.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,22 @@ struct Attempt {
     clock: Arc<Clock>,
     snapshots: Arc<Snapshots>,
     limits: SnapshotLimits,
+}
+
+/// How the agent of an attempt ended: `attempts/<n>/end.json`. Absent while it works, and after it was stopped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct AttemptEnd {
+    /// As in [`SolveRecord`].
+    end: String,
+    /// Exit code of the agent, where it had one.
+    code: Option<i32>,
+    /// Seconds of the budget that it used.
+    seconds: f64,
+}
+
+impl Schema for AttemptEnd {
+    const KIND: &'static str = "attempt's end";
+    const VERSION: u32 = 1;
 }
 
 impl Run<'_> {
@@ -58,16 +78,43 @@ impl Run<'_> {
                 })
                 .await;
         }
+        let (attempt, ended) = match self.ended_attempt()? {
+            Some(ended) => ended,
+            None => self.worked().await?,
+        };
+        let submission = self.submission(&attempt).await?;
+        let AttemptEnd { end, code, seconds } = ended;
+        self.solved(SolveRecord { end, seconds, code, submission }).await
+    }
+
+    /// One more attempt, to its end.
+    async fn worked(&mut self) -> Result<(Attempt, AttemptEnd), StageFailure> {
         let attempt = self.attempt().await?;
         attempt.clock.start().map_err(harness)?;
         let ended = self.behind_the_wall(&attempt).await;
         attempt.clock.stop().map_err(harness)?;
         let ended = ended?;
         let (end, code) = word(&ended, &self.context.cancel)?;
-        self.store.event("attempt", None, format!("ended: {end}"))?;
-        let submission = self.submission(&attempt).await?;
         let seconds = attempt.clock.consumed().as_secs_f64();
-        self.solved(SolveRecord { end: end.to_owned(), seconds, code, submission }).await
+        let ended = AttemptEnd { end: end.to_owned(), code, seconds };
+        self.store.write(&attempt.dir.join(END), &ended).await?;
+        self.store.event("attempt", None, format!("ended: {end}"))?;
+        Ok((attempt, ended))
+    }
+
+    /// The last attempt, if the agent ended by itself or its time and only the submission was not taken: its
+    /// work is not lost to a disk of ours.
+    fn ended_attempt(&self) -> Result<Option<(Attempt, AttemptEnd)>, StageFailure> {
+        let last = self.store.record.attempts;
+        let dir = self.dir().attempt(last);
+        if last == 0 || !dir.join("task").is_dir() {
+            return Ok(None);
+        }
+        match read_json(&dir.join(END)) {
+            Ok(ended) => Ok(Some((self.opened(dir)?, ended))),
+            Err(e) if e.is_missing() => Ok(None),
+            Err(e) => Err(harness(e)),
+        }
     }
 
     async fn solved(&mut self, solve: SolveRecord) -> Result<(), StageFailure> {
@@ -86,7 +133,7 @@ impl Run<'_> {
         let last = self.store.record.attempts;
         self.store.update(|record| record.attempts += 1).await?;
         self.store.event("attempt", None, format!("{} begins", last + 1))?;
-        let (spec, base) = (self.spec().clone(), self.base()?);
+        let spec = self.spec().clone();
         let dir = self.dir().attempt(last + 1);
         let task = dir.join("task");
         fs::create_dir_all(&dir).map_err(harness)?;
@@ -102,14 +149,20 @@ impl Run<'_> {
             let task = task.clone();
             blocking(move || fill(&task, &spec)).await??;
         }
+        self.opened(dir)
+    }
+
+    /// An attempt's folder with its clock and snapshots.
+    fn opened(&self, dir: PathBuf) -> Result<Attempt, StageFailure> {
+        let base = self.base()?;
         let budget = budget_from_hours(self.spec().budget.hours).map_err(harness)?;
         let bytes = weights_bytes(&base).saturating_mul(SIZE_FACTOR).max(1 << 30);
         Ok(Attempt {
             clock: Arc::new(Clock::open(&dir.join("clock.jsonl"), budget).map_err(harness)?),
             snapshots: Arc::new(Snapshots::open(dir.join("snapshots")).map_err(harness)?),
             limits: SnapshotLimits::of_bytes(bytes),
+            task: dir.join("task"),
             dir,
-            task,
             base,
         })
     }

@@ -54,14 +54,17 @@ pub(crate) fn assert_each_sample_once(run: &Path, count: usize) {
 }
 
 /// Files that a rerun must reproduce, byte for byte: metrics, scores, completions.
-pub(crate) fn results_of(run: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn results_of(run: &Path) -> Vec<(String, String)> {
     let mut paths =
         vec![run.join("eval/final/metrics.json"), run.join("eval/final/42/samples.jsonl")];
     let scores = fs::read_dir(run.join("scores")).unwrap();
     paths.extend(scores.map(|e| e.unwrap().path()));
     paths.sort();
     let read = |p: &PathBuf| {
-        (p.strip_prefix(run).unwrap().display().to_string(), fs::read(p).unwrap_or_default())
+        (
+            p.strip_prefix(run).unwrap().display().to_string(),
+            fs::read_to_string(p).unwrap_or_default(),
+        )
     };
     paths.iter().map(read).collect()
 }
