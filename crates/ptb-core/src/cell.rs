@@ -142,7 +142,7 @@ struct Key<'a> {
     action: String,
     model_of_agent: &'a Option<String>,
     options: &'a BTreeMap<String, String>,
-    base_model: (&'a str, &'a str),
+    base_model: (&'a str, String),
     benchmark: (&'a str, String),
     data: &'a str,
     hours: f64,
@@ -160,7 +160,10 @@ impl RunSpec {
     pub fn cell_key(&self) -> String {
         let action = match &self.agent.action {
             AgentAction::Submit(submit) => format!("{submit:?}"),
-            AgentAction::Command(entry) => entry.sha256.clone(),
+            AgentAction::Command(entry) => {
+                let what = (&entry.value.command, &entry.value.env);
+                sha256_hex(serde_json::to_string(&what).unwrap_or_default().as_bytes())
+            }
             AgentAction::Folder { sha256, .. } => sha256.clone(),
         };
         let key = Key {
@@ -168,7 +171,7 @@ impl RunSpec {
             action,
             model_of_agent: &self.agent.model,
             options: &self.agent.options,
-            base_model: (&self.model.id, &self.model.sha256),
+            base_model: (&self.model.id, self.model_key()),
             benchmark: (&self.benchmark.id, self.benchmark_key()),
             data: &self.data_sha256,
             hours: self.budget.hours,
@@ -183,9 +186,16 @@ impl RunSpec {
         sha256_hex(serde_json::to_string(&key).unwrap_or_default().as_bytes())
     }
 
+    /// The model without its name: comments and names in its file change nothing.
+    fn model_key(&self) -> String {
+        let model = Model { name: String::new(), ..self.model.value.clone() };
+        sha256_hex(serde_json::to_string(&model).unwrap_or_default().as_bytes())
+    }
+
     /// The benchmark without what agents and models never meet: a weight added later is the same cell.
     fn benchmark_key(&self) -> String {
         let mut benchmark = self.benchmark.value.clone();
+        benchmark.name = String::new();
         benchmark.weight = None;
         benchmark.publish = Publish::default();
         benchmark.contamination = Contamination::default();

@@ -105,7 +105,7 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 /// Writes bytes whole: temporary name in the same folder, fsync, rename, fsync of the folder.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;

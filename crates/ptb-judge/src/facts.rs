@@ -34,6 +34,11 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
             add("submission", "there is no final_model".into(), Some(Mark::NotSubmitted));
             return Ok(found);
         }
+        Submission::Refused { fault } => {
+            let fact = format!("final_model was refused: {fault}");
+            add("submission", fact, Some(Mark::EvaluationFailed));
+            return Ok(found);
+        }
         Submission::Snapshot { seconds, fault } => add(
             "submission",
             format!(

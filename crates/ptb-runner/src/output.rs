@@ -11,6 +11,8 @@ use tokio::sync::Mutex;
 
 /// Longest piece of a line that becomes one record, in bytes; longer lines are several records.
 const LONGEST: usize = 1 << 20;
+/// Bytes of a record beside its text: a program that prints empty lines writes these.
+const RECORD: usize = 72;
 /// Most bytes that are kept of one attempt; a program that prints without end must not fill the disk.
 const MOST: u64 = 4 << 30;
 
@@ -85,7 +87,7 @@ impl Recorder {
             }
             _ => Some(String::from_utf8_lossy(line).into_owned()),
         };
-        *kept += line.len() as u64 + 1;
+        *kept += (line.len() + RECORD) as u64;
         line.clear();
         let Some(text) = text else { return Ok(()) };
         let seconds = (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;

@@ -67,6 +67,15 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
             room(results, &model.base)?;
         }
     }
+    let wanted =
+        specs.iter().filter(|s| !s.agent.is_baseline()).map(|s| s.budget.gpus).max().unwrap_or(0);
+    let seen = gpu_devices().len();
+    if wanted as usize > seen {
+        return Err(requirement(format!(
+            "gpus = {wanted}, and this machine has {seen} NVIDIA device(s) below /dev; hint: set gpus = {seen}, or look at `nvidia-smi`"
+        )));
+    }
+    temporary_folder()?;
     if walls.iter().any(|w| *w != "none") {
         let data = specs.iter().filter_map(|s| s.data.as_deref());
         data.chain([results]).try_for_each(hidden)?;
@@ -93,6 +102,12 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         hashes.insert(source, spec.data_sha256.clone());
     }
     Ok(())
+}
+
+/// `/dev/nvidia0` and so on, in order: one for each GPU (NVIDIA driver documentation, device nodes).
+pub(crate) fn gpu_devices() -> Vec<PathBuf> {
+    let path = |n: u32| PathBuf::from(format!("/dev/nvidia{n}"));
+    (0..64).map(path).filter(|p| p.exists()).collect()
 }
 
 /// Weights must be here, whole and of a form that engines know.
@@ -136,6 +151,21 @@ pub fn readable<'a>(runs: impl Iterator<Item = &'a Path>) -> Result<(), Prefligh
         {
             return Err(input(e));
         }
+    }
+    Ok(())
+}
+
+/// Sockets of doors and engines lie in the folder for temporary files; their paths have 107 bytes at most.
+fn temporary_folder() -> Result<(), Preflight> {
+    let folder = std::env::temp_dir();
+    let long = folder.as_os_str().len() > 70;
+    if long || tempfile::tempdir_in(&folder).is_err() {
+        let fault =
+            if long { "its path is too long for a socket" } else { "nothing can be made in it" };
+        return Err(requirement(format!(
+            "the folder for temporary files {} cannot be used: {fault}; hint: set TMPDIR=/tmp",
+            folder.display()
+        )));
     }
     Ok(())
 }

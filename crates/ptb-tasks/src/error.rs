@@ -32,7 +32,8 @@ pub enum TaskError {
     /// The dataset is not in the local cache of the hub.
     #[error(
         "{repo} at revision {revision} is not in the hub cache {} ({reason}); hint: run `{command}`, \
-         or name a local copy with --data PATH",
+         or use a local copy (data: --data PATH, or [data] in the experiment file; a model: `path` under [base] in \
+         models/NAME.toml of a --registry folder)",
         cache.display()
     )]
     NotCached {

@@ -49,6 +49,11 @@ pub enum Submission {
     Known(String),
     /// `final_model` as the agent left it.
     Final,
+    /// `final_model` is there and was not taken, and no snapshot stands in for it.
+    Refused {
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The last whole snapshot, because `final_model` was not whole at the end.
     Snapshot {
         /// Seconds of the budget used when it was taken.

@@ -151,6 +151,7 @@ fn score_words(score: &ScoreSummary) -> String {
         Submission::None => "nothing submitted".to_owned(),
         Submission::Known(what) => format!("known model {what}"),
         Submission::Final => "final_model".to_owned(),
+        Submission::Refused { .. } => "final_model, refused".to_owned(),
         Submission::Snapshot { seconds, fault } => {
             format!("snapshot of {}, as final_model was not whole: {fault}", hms(*seconds as f64))
         }

@@ -108,7 +108,7 @@ impl World {
     pub(crate) fn neutral(&self, text: &str) -> String {
         let text = text.replace(self.dir.path().to_str().unwrap(), "[results]");
         let found = ptb_report::find(self.dir.path()).unwrap();
-        let broken = found.problems.iter().map(|p| std::path::PathBuf::from(&p.path));
+        let broken = found.problems.iter().map(|p| PathBuf::from(&p.path));
         let runs = found.runs.iter().map(|r| r.path().to_owned()).chain(broken);
         runs.fold(text, |text, run| {
             let name = run.file_name().unwrap().to_string_lossy().into_owned();

@@ -20,13 +20,14 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Context, Notice};
 use crate::failure::{Ended, harness, stopped};
 use crate::store::{OpenError, Store};
+use crate::tree;
 
 pub(crate) use solve::weights_bytes;
 
 /// `solve.json`: how the counting attempt ended and what it submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SolveRecord {
-    /// How it ended: `baseline`, `finished`, `failed`, `killed`, `deadline`.
+    /// How it ended: `baseline`, `finished`, `deadline`, `failed with exit code 7`, `killed by signal 9`.
     pub end: String,
     /// Seconds of the budget that it used.
     pub seconds: f64,
@@ -154,10 +155,5 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Removes a folder, if it is there, without following links.
 pub(crate) fn remove_dir(path: &Path) -> Result<(), StageFailure> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(harness(format!("cannot remove {}: {e}", path.display())))
-        }
-        _ => Ok(()),
-    }
+    tree::remove(path).map_err(|e| harness(format!("cannot remove {}: {e}", path.display())))
 }

@@ -6,6 +6,7 @@ use ptb_agents::prompt;
 use ptb_core::cell::AgentAction;
 use ptb_core::files::{sha256_hex, write_whole};
 use ptb_core::run::{Provenance, StageFailure};
+use ptb_model::{Checkpoint, Links, ModelDir};
 use ptb_sandbox::wall_by_name;
 use ptb_tasks::data::load;
 
@@ -30,6 +31,13 @@ impl Run<'_> {
         ]
         .map(|(name, hash)| (name.to_owned(), hash))
         .into();
+        // Recorded, so that weights that were changed in place can be told later.
+        let base = self.base()?;
+        let weights = move || {
+            ModelDir::open_with(&base, Links::Follow)
+                .and_then(|d| Checkpoint::open(&d)?.weights_hash())
+        };
+        hashes.insert("base weights".to_owned(), blocking(weights).await?.map_err(harness)?);
         let mut limits = BTreeMap::new();
         match &spec.agent.action {
             AgentAction::Submit(_) => {}

@@ -1,7 +1,7 @@
 //! Record: what counts, and why.
 
 use ptb_core::files::{FileError, read_json};
-use ptb_core::run::{Counts, Evidence, Mark, Metrics, Score, StageFailure, Verdict};
+use ptb_core::run::{Counts, Evidence, Mark, Metrics, Score, Stage, StageFailure, Verdict};
 
 use super::{Run, remove_dir};
 use crate::failure::harness;
@@ -17,8 +17,13 @@ impl Run<'_> {
         self.store.write(&path, &score).await?;
         // What counts lies in final_model/ and workspace/ now; weights of the attempt are not kept twice.
         let attempt = self.dir().attempt(self.store.record.attempts);
-        remove_dir(&attempt.join("task"))?;
-        remove_dir(&attempt.join("snapshots"))
+        // The score is recorded; what cannot be tidied up must not take that back.
+        for name in ["task", "snapshots"] {
+            if let Err(e) = remove_dir(&attempt.join(name)) {
+                self.store.event("tidy", Some(Stage::Record), e.message)?;
+            }
+        }
+        Ok(())
     }
 
     fn outcome(

@@ -24,17 +24,21 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::workspace::{Site, fill, with_command};
+use super::workspace::{Site, fill, open_up, with_command};
 use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::context::Notice;
 use crate::evaluator::DoorEvaluator;
 use crate::failure::{harness, stopped};
 use crate::output::Recorder;
+use crate::tree;
 
 /// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
 const SIZE_FACTOR: u64 = 3;
 /// Name of the file that tells an attempt's end.
 const END: &str = "end.json";
+/// Name and size of a file that sets room aside for the records of an attempt's end.
+const RESERVE: &str = ".reserve";
+const RESERVE_BYTES: usize = 1 << 20;
 /// How often the clock is written down and the time left told.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -82,6 +86,8 @@ impl Run<'_> {
             Some(ended) => ended,
             None => self.worked().await?,
         };
+        let task = attempt.task.clone();
+        blocking(move || open_up(&task, 0)).await?;
         let submission = self.submission(&attempt).await?;
         let AttemptEnd { end, code, seconds } = ended;
         self.solved(SolveRecord { end, seconds, code, submission }).await
@@ -92,11 +98,18 @@ impl Run<'_> {
         let attempt = self.attempt().await?;
         attempt.clock.start().map_err(harness)?;
         let ended = self.behind_the_wall(&attempt).await;
-        attempt.clock.stop().map_err(harness)?;
-        let ended = ended?;
-        let (end, code) = word(&ended, &self.context.cancel)?;
+        // What was set aside for these records is given back: the agent may have filled the disk.
+        let _ = fs::remove_file(attempt.dir.join(RESERVE));
+        if let Err(e) = attempt.clock.stop() {
+            self.tell(Notice::Line(format!("the clock's journal is not complete: {e}")));
+        }
         let seconds = attempt.clock.consumed().as_secs_f64();
-        let ended = AttemptEnd { end: end.to_owned(), code, seconds };
+        let ended = ended.and_then(|ended| word(&ended, &self.context.cancel));
+        self.store.update(|record| record.solve_seconds = seconds).await?;
+        let (end, code) = ended?;
+        let task = attempt.task.clone();
+        blocking(move || tree::make_readable(&task)).await?;
+        let ended = AttemptEnd { end: end.clone(), code, seconds };
         self.store.write(&attempt.dir.join(END), &ended).await?;
         self.store.event("attempt", None, format!("ended: {end}"))?;
         Ok((attempt, ended))
@@ -137,8 +150,10 @@ impl Run<'_> {
         let dir = self.dir().attempt(last + 1);
         let task = dir.join("task");
         fs::create_dir_all(&dir).map_err(harness)?;
+        fs::write(dir.join(RESERVE), vec![0; RESERVE_BYTES]).map_err(harness)?;
         let before = self.dir().attempt(last);
         if self.context.continue_solve && last > 0 && before.join("task").is_dir() {
+            tree::make_readable(&before.join("task"));
             for name in ["task", "clock.jsonl", "snapshots"] {
                 let from = before.join(name);
                 if from.exists() {
@@ -260,13 +275,18 @@ impl Run<'_> {
                 }
                 _ = tick.tick() => {
                     let clock = Arc::clone(&attempt.clock);
-                    blocking(move || clock.tick()).await?.map_err(harness)?;
+                    // A disk that is full for a while must not end the agent.
+                    if let Err(e) = blocking(move || clock.tick()).await? {
+                        tracing::warn!("the clock's journal is behind: {e}");
+                    }
                     self.tell(Notice::TimeLeft(attempt.clock.remaining()));
                 }
             }
         };
         for recorded in [out, err].into_iter().flatten() {
-            recorded.await.map_err(harness)?.map_err(harness)?;
+            if let Err(e) = recorded.await.map_err(harness)? {
+                self.tell(Notice::Line(format!("output.jsonl is not complete: {e}")));
+            }
         }
         Ok(ended)
     }
@@ -297,7 +317,7 @@ impl Run<'_> {
             // it is made up for only by a snapshot of that very folder.
             Some(kept)
                 if !matches!(fault, SnapshotError::Missing { .. })
-                    || kept.record.model_path.ends_with("/final_model") =>
+                    || is_final(&kept.record.model_path, &attempt.task) =>
             {
                 copy_dir(&kept.path, &target).map_err(harness)?;
                 let seconds = kept.record.consumed_seconds;
@@ -306,12 +326,17 @@ impl Run<'_> {
             _ if matches!(fault, SnapshotError::Missing { .. }) => Ok(Submission::None),
             _ => {
                 self.tell(Notice::Line(format!("final_model cannot be used: {fault}")));
-                // Judging names the fault from what is there.
-                keep_broken(&attempt.task.join("final_model"), &target).map_err(harness)?;
-                Ok(Submission::Final)
+                Ok(Submission::Refused { fault: fault.to_string() })
             }
         }
     }
+}
+
+/// Whether a snapshot's path, as the agent named it, is `final_model` itself.
+fn is_final(path: &str, task: &Path) -> bool {
+    let (path, inside) = (Path::new(path), Places::default().task);
+    path.file_name().is_some_and(|n| n == "final_model")
+        && path.parent().is_some_and(|p| p == Path::new(&inside) || p == task)
 }
 
 fn first_line(e: &SnapshotError) -> String {
@@ -328,15 +353,12 @@ fn whole(path: &Path) -> Result<(), CheckFault> {
 }
 
 /// How the attempt ended, in a word; failures of the harness and of whoever stopped it are errors.
-fn word(
-    ended: &Ended,
-    cancel: &CancellationToken,
-) -> Result<(&'static str, Option<i32>), StageFailure> {
+fn word(ended: &Ended, cancel: &CancellationToken) -> Result<(String, Option<i32>), StageFailure> {
     let word = match &ended.reason {
-        EndReason::Exited(0) => "finished",
-        EndReason::Exited(_) => "failed",
-        EndReason::Signaled(_) => "killed",
-        EndReason::Deadline => "deadline",
+        EndReason::Exited(0) => "finished".to_owned(),
+        EndReason::Exited(code) => format!("failed with exit code {code}"),
+        EndReason::Signaled(signal) => format!("killed by signal {signal}"),
+        EndReason::Deadline => "deadline".to_owned(),
         EndReason::Cancelled => return Err(stopped()),
         EndReason::SetupFailed(why) => return Err(harness(why)),
         EndReason::Lost => {
@@ -370,19 +392,6 @@ fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
-/// Keeps the small plain files of a submission that is not whole, so that the judge can say what it lacks.
-fn keep_broken(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for name in ["config.json", "generation_config.json", "model.safetensors.index.json"] {
-        let path = from.join(name);
-        let plain = fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() < 1 << 20);
-        if plain {
-            fs::copy(&path, to.join(name))?;
-        }
     }
     Ok(())
 }

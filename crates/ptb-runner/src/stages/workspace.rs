@@ -12,6 +12,7 @@ use ptb_sandbox::{Access, Bind, Identity, Wall, WallSpec, give_to_agent, wall_by
 
 use crate::context::Programs;
 use crate::failure::harness;
+use crate::preflight::gpu_devices;
 
 /// Where the prompt says that things are. Without a wall that moves paths the workspace is known only
 /// when an attempt is made: the prompt then speaks of the current directory.
@@ -37,6 +38,30 @@ pub(super) fn fill(task: &Path, spec: &RunSpec) -> Result<(), StageFailure> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(harness)?;
     }
     Ok(())
+}
+
+/// Deepest folder that is opened up; the archive lists none that is deeper.
+const DEEPEST: usize = 64;
+
+/// Gives this process its rights back where the agent took them away: whoever runs the harness as an ordinary
+/// user owns the agent's files, and `chmod 000` would keep them from being read, kept and removed. Nothing may be
+/// running in the folder any more. Never follows links; what cannot be changed is left to whoever stumbles
+/// over it.
+pub(super) fn open_up(path: &Path, depth: usize) {
+    let Ok(meta) = fs::symlink_metadata(path) else { return };
+    let wanted = match meta.file_type() {
+        kind if kind.is_dir() => 0o700,
+        kind if kind.is_file() => 0o400,
+        _ => return,
+    };
+    let mode = meta.permissions().mode();
+    if mode & wanted != wanted {
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode | wanted));
+    }
+    if meta.is_dir() && depth < DEEPEST {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.for_each(|entry| open_up(&entry.path(), depth + 1));
+    }
 }
 
 /// What a wall needs to know of an attempt.
@@ -68,6 +93,7 @@ impl Site<'_> {
             target: bind.inside.clone(),
             access: if bind.writable { Access::Write } else { Access::Read },
         }));
+        wanted.binds.extend(gpus(self.spec.budget.gpus));
         wanted.secrets = self.secrets.to_vec();
         wanted.secrets.extend(self.spec.data.clone());
         let inside = wall.inside(&wanted);
@@ -81,6 +107,14 @@ impl Site<'_> {
         };
         Ok((wall, wanted, places))
     }
+}
+
+/// Device nodes of so many GPUs, with those that all of them share.
+fn gpus(count: u32) -> Vec<Bind> {
+    let shared = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"].map(PathBuf::from);
+    let shared = shared.into_iter().filter(|p| count > 0 && p.exists());
+    let bind = |path: PathBuf| Bind { source: path.clone(), target: path, access: Access::Device };
+    gpu_devices().into_iter().take(count as usize).chain(shared).map(bind).collect()
 }
 
 /// Puts the command into the specification.
