@@ -28,6 +28,11 @@ impl Architecture {
     }
 }
 
+/// Whether the model code implements this class of `architectures`.
+pub fn knows(class: &str) -> bool {
+    class == Architecture::Qwen3.class()
+}
+
 /// One id or a list of them, as Hugging Face files write `eos_token_id`.
 #[derive(Deserialize)]
 #[serde(untagged)]

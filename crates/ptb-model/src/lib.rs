@@ -29,7 +29,7 @@ mod tokenizer;
 
 pub use check::{ModelFacts, check_model_dir, check_opened};
 pub use checkpoint::{Checkpoint, TensorInfo};
-pub use config::{Architecture, Config};
+pub use config::{Architecture, Config, knows};
 pub use dir::{Links, ModelDir};
 pub use error::{Fault, ModelError};
 #[cfg(feature = "autograd")]

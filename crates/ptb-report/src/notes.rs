@@ -30,6 +30,7 @@ pub(crate) fn notes(report: &Report, runs: &[Run]) -> Vec<String> {
     notes.extend(unequal(report));
     notes.extend(spreads(report));
     notes.extend(limits(runs));
+    notes.extend(unwalled(runs));
     notes
 }
 
@@ -190,12 +191,18 @@ fn spreads(report: &Report) -> Vec<String> {
     }
     if of(&[Basis::Samples, Basis::Mixed]) {
         notes.push(
-            "95 % interval in parentheses: from the standard error over samples where a cell has one run, \
-             which leaves out the luck between runs"
+            "95 % interval in parentheses: from the standard error over samples (baselines, and cells with \
+             one run), which leaves out the luck between runs"
                 .to_owned(),
         );
     }
     notes
+}
+
+fn unwalled(runs: &[Run]) -> Option<String> {
+    let count = runs.iter().filter(|run| run.unwalled).count();
+    (count > 0)
+        .then(|| format!("{} without isolation (sandbox none)", crate::text::count(count, "run")))
 }
 
 fn limits(runs: &[Run]) -> Option<String> {

@@ -78,6 +78,8 @@ pub(crate) struct Run {
     pub(crate) repeat: u32,
     pub(crate) edition: String,
     pub(crate) limit: Option<usize>,
+    /// Whether an agent ran without isolation.
+    pub(crate) unwalled: bool,
     pub(crate) weight: Option<f64>,
     pub(crate) agent_axes: Axes,
     pub(crate) evaluation_axes: Axes,
@@ -110,6 +112,7 @@ impl Run {
         }
         let outcome = outcome(&record);
         let spec = record.spec;
+        let unwalled = spec.sandbox == "none" && !spec.agent.is_baseline();
         Ok(Self {
             dir: dir.clone(),
             path: dir.path().display().to_string(),
@@ -131,6 +134,7 @@ impl Run {
             repeat: spec.repeat,
             edition: spec.edition,
             limit: spec.limit,
+            unwalled,
         })
     }
 

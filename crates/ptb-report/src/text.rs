@@ -16,6 +16,11 @@ pub fn clean(text: &str) -> String {
     spaced.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// A line for a terminal, its spacing kept: no escape sequences, no control or hidden characters.
+pub fn harmless(line: &str) -> String {
+    strip_ansi_escapes::strip_str(line).chars().filter(|c| *c == '\t' || !is_hidden(*c)).collect()
+}
+
 /// [`clean`] text of at most `limit` characters; a cut one ends in `…`.
 pub fn shown(text: &str, limit: usize) -> String {
     // A cap before cleaning keeps hostile megabytes cheap; escape sequences may use it up, not exceed it.

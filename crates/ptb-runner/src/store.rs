@@ -36,7 +36,12 @@ pub(crate) enum OpenError {
 
 impl From<FileError> for OpenError {
     fn from(e: FileError) -> Self {
-        Self::Failed(harness(e))
+        let FileError::Invalid { path, .. } = &e else { return Self::Failed(harness(e)) };
+        let hint = match path.parent() {
+            Some(run) => format!("move {} away to start that run afresh", run.display()),
+            None => "move the run away to start it afresh".to_owned(),
+        };
+        Self::Failed(StageFailure { retryable: false, ..harness(format!("{e}; hint: {hint}")) })
     }
 }
 
@@ -55,6 +60,7 @@ impl Store {
             .map_err(|e| OpenError::Failed(harness(e)))?
             .map_err(|e| match e {
                 LeaseError::Held { .. } => OpenError::Held(e.to_string()),
+                LeaseError::File(e) => e.into(),
                 other => OpenError::Failed(harness(other)),
             })?;
         sweep(&dir)?;

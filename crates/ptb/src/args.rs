@@ -63,7 +63,8 @@ impl Command {
             Self::List(a) => a.json,
             Self::Eval(a) => a.json,
             Self::Score(a) => a.json,
-            Self::Report(_) | Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
+            Self::Report(a) => a.json,
+            Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
         }
     }
 }
@@ -122,6 +123,9 @@ pub(crate) struct ReportArgs {
     /// Form of the report.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
     /// Weights of benchmarks: an edition's (`main`), `equal`, or `baselines` (from the experiment's own).
     #[arg(long, value_name = "NAME")]
     pub(crate) weights: Option<String>,
@@ -136,6 +140,9 @@ pub(crate) struct ReportArgs {
 pub(crate) struct ShowArgs {
     /// A run directory, or a run's id or name below `./results`.
     pub(crate) run: PathBuf,
+    /// Print what the agent printed in its last attempt.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) output: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use ptb_report::text::clean;
 use ptb_runner::{Notice, Progress};
 use ptb_sandbox::format_hours_minutes;
 
@@ -19,6 +20,21 @@ pub(crate) fn progress(quiet: bool) -> Progress {
     if quiet {
         return Arc::new(|_, _| {});
     }
+    let show = shown();
+    // Lines may quote what an agent named or wrote.
+    Arc::new(move |run, notice| {
+        show(
+            run,
+            match notice {
+                Notice::Line(line) => Notice::Line(clean(&line)),
+                Notice::Ended(line) => Notice::Ended(clean(&line)),
+                other => other,
+            },
+        );
+    })
+}
+
+fn shown() -> Progress {
     if std::io::stderr().is_terminal() {
         let bars = Mutex::new(Bars::default());
         return Arc::new(move |run, notice| {

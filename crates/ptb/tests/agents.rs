@@ -75,7 +75,7 @@ fn nothing_submitted() {
     let expected =
         Expected { code: 1, mark: Some("*"), end: "finished", reason: "there is no final_model" };
     check("echo done", &expected);
-    let failed = Expected { end: "failed", ..expected };
+    let failed = Expected { end: "failed with exit code 7", ..expected };
     let Some((_place, run)) = check("echo oops >&2; exit 7", &failed) else { return };
     assert_eq!(json(&run.join("solve.json"))["code"], 7);
     let lines = output(&run);
@@ -228,4 +228,30 @@ fn special_files_in_the_submission() {
         assert_eq!(kind(path).as_deref(), Some(expected), "{path}");
     }
     assert!(!run.join("workspace/notes").exists() && !run.join("workspace/pipe").exists());
+}
+
+/// Files and folders that nobody may read: for an ordinary user who runs the harness they are in the way, and
+/// are the agent's doing all the same.
+#[test]
+fn files_that_nobody_may_read() {
+    let fine = Expected { code: 0, mark: None, end: "finished", reason: "no fact" };
+    let inside = format!("{SUBMIT}chmod 000 final_model/model.safetensors final_model");
+    check(&inside, &fine);
+    let around =
+        format!("{SUBMIT}mkdir -p a/b && echo x > a/b/c && chmod 000 a/b/c a/b a; chmod 000 .");
+    let Some((_place, run)) = check(&around, &fine) else { return };
+    assert_eq!(fs::read_to_string(run.join("workspace/a/b/c")).unwrap(), "x\n");
+    assert!(!run.join("attempts/1/task").exists());
+    // An evaluation of what cannot be read is refused with a reason, and the run goes on.
+    let evaluated = format!(
+        "{SUBMIT}chmod 000 final_model/config.json; ptb-door evaluate --model-path final_model --limit 2; echo \"code $?\"; chmod 644 final_model/config.json"
+    );
+    let Some((_place, run)) = check(&evaluated, &fine) else { return };
+    let told: Vec<Value> = output(&run);
+    if !rustix::process::geteuid().is_root() {
+        assert!(
+            told.iter().any(|l| l["text"].as_str().is_some_and(|t| t.contains("config.json"))),
+            "{told:?}"
+        );
+    }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::workspace::{Site, fill, open_up, with_command};
+use super::workspace::{Site, fill, with_command};
 use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::context::Notice;
 use crate::evaluator::DoorEvaluator;
@@ -86,8 +86,6 @@ impl Run<'_> {
             Some(ended) => ended,
             None => self.worked().await?,
         };
-        let task = attempt.task.clone();
-        blocking(move || open_up(&task, 0)).await?;
         let submission = self.submission(&attempt).await?;
         let AttemptEnd { end, code, seconds } = ended;
         self.solved(SolveRecord { end, seconds, code, submission }).await

@@ -40,30 +40,6 @@ pub(super) fn fill(task: &Path, spec: &RunSpec) -> Result<(), StageFailure> {
     Ok(())
 }
 
-/// Deepest folder that is opened up; the archive lists none that is deeper.
-const DEEPEST: usize = 64;
-
-/// Gives this process its rights back where the agent took them away: whoever runs the harness as an ordinary
-/// user owns the agent's files, and `chmod 000` would keep them from being read, kept and removed. Nothing may be
-/// running in the folder any more. Never follows links; what cannot be changed is left to whoever stumbles
-/// over it.
-pub(super) fn open_up(path: &Path, depth: usize) {
-    let Ok(meta) = fs::symlink_metadata(path) else { return };
-    let wanted = match meta.file_type() {
-        kind if kind.is_dir() => 0o700,
-        kind if kind.is_file() => 0o400,
-        _ => return,
-    };
-    let mode = meta.permissions().mode();
-    if mode & wanted != wanted {
-        let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode | wanted));
-    }
-    if meta.is_dir() && depth < DEEPEST {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.for_each(|entry| open_up(&entry.path(), depth + 1));
-    }
-}
-
 /// What a wall needs to know of an attempt.
 pub(super) struct Site<'a> {
     pub(super) spec: &'a RunSpec,

@@ -16,6 +16,7 @@ use crate::fault::{Fault, Outcome};
 use crate::{print, progress, signals};
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
+    check(args)?;
     let scratch = tempfile::tempdir().map_err(Fault::harness)?;
     let spec = spec(args, scratch.path())?;
     let prepared = Prepared::new(spec.clone()).map_err(fault)?;
@@ -42,6 +43,31 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
         print::err(&format!("kept in {}", out.display()));
     }
     Ok(ExitCode::Done)
+}
+
+/// What would otherwise show only after an evaluation.
+fn check(args: &EvalArgs) -> Result<(), Fault> {
+    if !args.model_path.is_dir() {
+        let path = args.model_path.display();
+        return Err(Fault::usage(format!(
+            "there is no folder {path}; hint: --model-path names a model's folder"
+        )));
+    }
+    if args.engine != "builtin" {
+        ptb_infer::Url::parse(&args.engine)
+            .map_err(|e| Fault::usage(format!("unknown engine: {e}, or `builtin`")))?;
+    }
+    if let Some(file) = &args.json_output_file {
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made = tempfile::tempfile_in(folder);
+        made.map_err(|e| {
+            Fault::usage(format!(
+                "cannot write {}: {e}; hint: name a file in a writable folder",
+                file.display()
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {

@@ -16,7 +16,12 @@ pub(crate) fn run(args: &ListArgs) -> Outcome {
         Kind::Models => tell(args.json, registry.models(), |m| {
             let instruct =
                 m.instruct.as_ref().map(|i| format!(" (instruct: {})", i.hub)).unwrap_or_default();
-            format!("{}{instruct}", m.base.hub)
+            let engine = if ptb_model::knows(&m.architecture.class) {
+                ""
+            } else {
+                "; not on the built-in engine yet"
+            };
+            format!("{}{instruct}{engine}", m.base.hub)
         }),
         Kind::Agents => tell(args.json, registry.agents(), |a| {
             let line = if a.description.is_empty() { &a.name } else { &a.description };

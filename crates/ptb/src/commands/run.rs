@@ -26,6 +26,9 @@ pub(crate) fn run(args: &RunArgs) -> Ending {
         ptb_sandbox::wall_by_name(name).map_err(Fault::usage)?;
         experiment.runs.iter_mut().for_each(|run| run.sandbox.clone_from(name));
     }
+    if experiment.runs.iter().any(|run| run.sandbox == "none" && !run.agent.is_baseline()) {
+        print::err("note: sandbox `none`: agents run without isolation, and results say so");
+    }
     let results = results(&args.results)?;
     let folder = experiment_dir(&results, &experiment);
     let text = std::fs::read(&args.file).map_err(Fault::harness)?;
@@ -41,7 +44,7 @@ pub(crate) fn run(args: &RunArgs) -> Ending {
         Err(e) if code == ExitCode::Done => return Err(Fault::new(e.exit_code(), e)),
         Err(_) => code,
     };
-    next_steps(&folder, &outcomes, code);
+    next_steps(&folder, &outcomes);
     Ok(code)
 }
 
@@ -85,7 +88,8 @@ fn exit_code(outcomes: &[Outcome]) -> ExitCode {
         Ended::Done(score) | Ended::Already(score) if score.mark.is_some() => ExitCode::Found,
         Ended::Done(_) | Ended::Already(_) => ExitCode::Done,
         Ended::Failed(_, failure) => failure.kind.into(),
-        Ended::Held(_) => FailureKind::Harness.into(),
+        // Held runs are waited for: what is held at the end was interrupted.
+        Ended::Held(_) => ExitCode::Interrupted,
     };
     let gravity = [ExitCode::Interrupted, ExitCode::Harness, ExitCode::Provider, ExitCode::Found];
     let codes: Vec<ExitCode> = outcomes.iter().map(of).collect();
@@ -119,28 +123,42 @@ fn json_out(outcomes: &[Outcome], report: Option<Report>, code: ExitCode) -> End
     Ok(code)
 }
 
+/// Whether the run counts with the base model's score.
+fn is_marked(outcome: &Outcome) -> bool {
+    matches!(&outcome.ended, Ended::Done(s) | Ended::Already(s) if s.mark.is_some())
+}
+
 /// The summary's last lines: counts, and the commands that help next.
-fn next_steps(folder: &Path, outcomes: &[Outcome], code: ExitCode) {
+fn next_steps(folder: &Path, outcomes: &[Outcome]) {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for outcome in outcomes {
         let word = match &outcome.ended {
             Ended::Done(_) => "done",
             Ended::Already(_) => "done before",
+            Ended::Failed(_, failure) if failure.kind == FailureKind::Scheduler => "stopped",
             Ended::Failed(..) => "failed",
             Ended::Held(_) => "held by another worker",
         };
         *counts.entry(word).or_default() += 1;
     }
-    let counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    let mut counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    let marked = outcomes.iter().filter(|o| is_marked(o)).count();
+    if marked > 0 {
+        counts.push(format!("{marked} of them with the base model's score"));
+    }
     print::err(&format!("runs: {}; results: {}", counts.join(", "), folder.display()));
-    let worst = outcomes
-        .iter()
-        .find(|o| matches!(&o.ended, Ended::Done(s) | Ended::Already(s) if s.mark.is_some()));
-    if let Some(run) = worst.or(outcomes.last()) {
+    let failed = outcomes.iter().find(|o| matches!(&o.ended, Ended::Failed(..)));
+    let marked = outcomes.iter().find(|o| is_marked(o));
+    if let Some(run) = failed.or(marked).or(outcomes.last()) {
         print::err(&format!("  ptb show {}", run.path.display()));
     }
     print::err(&format!("  ptb report {} --format md", folder.display()));
-    if !matches!(code, ExitCode::Done | ExitCode::Found) {
+    let retryable = |o: &Outcome| match &o.ended {
+        Ended::Failed(_, failure) => failure.retryable,
+        Ended::Held(_) => true,
+        _ => false,
+    };
+    if outcomes.iter().any(retryable) {
         print::err("  the same `ptb run` command goes on with what is not done");
     }
 }

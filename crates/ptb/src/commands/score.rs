@@ -42,7 +42,13 @@ fn completions(args: &ScoreArgs, file: &Path) -> Outcome {
 
 /// The kept completions of a run's final evaluation.
 fn kept(args: &ScoreArgs) -> Outcome {
-    let path = show::locate(Path::new(&args.target));
+    if registry(&args.registry)?.benchmark(&args.target).is_ok() {
+        return Err(Fault::usage(format!(
+            "`{0}` is a benchmark and there are no completions; hint: ptb score {0} --completions FILE",
+            args.target
+        )));
+    }
+    let path = show::locate(Path::new(&args.target))?;
     let dir = RunDir::new(&path);
     let record: RunRecord = read_json(&dir.record()).map_err(|e| {
         Fault::usage(format!(

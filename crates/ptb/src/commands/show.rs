@@ -2,30 +2,74 @@
 
 use std::path::{Path, PathBuf};
 
-use ptb_report::{RunSummary, find};
+use ptb_core::files::read_log;
+use ptb_core::run::{RunDir, RunRecord};
+use ptb_report::{RunSummary, find, text};
+use ptb_runner::OutputLine;
 
 use crate::args::ShowArgs;
 use crate::fault::{Fault, Outcome};
 use crate::print;
 
+/// Where runs are looked for by name.
+const RESULTS: &str = "results";
+
 pub(crate) fn run(args: &ShowArgs) -> Outcome {
     let fault = |e: ptb_report::ReportError| Fault::new(e.exit_code(), e);
-    let summary = RunSummary::read(&locate(&args.run)).map_err(fault)?;
+    let run = locate(&args.run)?;
+    if args.output {
+        return output(&run);
+    }
+    let summary = RunSummary::read(&run).map_err(fault)?;
     print::out(&if args.json { summary.json().map_err(fault)? } else { summary.text() })
 }
 
-/// A run directory by path; else by id or name below `./results`.
-pub(super) fn locate(run: &Path) -> PathBuf {
+/// What the agent printed in the run's last attempt, made harmless for a terminal.
+fn output(run: &Path) -> Outcome {
+    let dir = RunDir::new(run);
+    let record: RunRecord = ptb_core::files::read_json(&dir.record()).map_err(Fault::usage)?;
+    let path = dir.attempt(record.attempts).join("output.jsonl");
+    let lines: Vec<OutputLine> = match read_log(&path) {
+        Err(e) if e.is_missing() => {
+            return Err(Fault::usage("the run has no output: a baseline, or nothing was begun"));
+        }
+        other => other.map_err(Fault::usage)?,
+    };
+    let mut all = String::new();
+    for line in lines {
+        all.push_str(&text::harmless(&line.text));
+        if !line.more {
+            all.push('\n');
+        }
+    }
+    print::out(&all)
+}
+
+/// A run directory by path; else by name, id or the beginning of an id, below `./results`.
+pub(super) fn locate(run: &Path) -> Result<PathBuf, Fault> {
     let word = run.to_string_lossy();
     if run.exists() || word.contains('/') {
-        return run.to_owned();
+        return Ok(run.to_owned());
     }
-    let found = find(Path::new("results")).map(|f| f.runs).unwrap_or_default();
+    let runs = find(Path::new(RESULTS)).map(|f| f.runs).unwrap_or_default();
     let matches = |path: &Path| {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        name == word
-            || name.ends_with(&format!("-{word}"))
-            || name.rsplit_once('-').is_some_and(|(slug, _)| slug == word)
+        let (slug, id) = name.rsplit_once('-').unwrap_or((&name, ""));
+        name == word || slug == word || (word.len() >= 4 && id.starts_with(&*word))
     };
-    found.iter().map(|r| r.path()).find(|p| matches(p)).unwrap_or(run).to_owned()
+    let found: Vec<&Path> = runs.iter().map(RunDir::path).filter(|p| matches(p)).collect();
+    match found.as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(Fault::usage(format!(
+            "no run is called `{word}` below ./{RESULTS}; hint: name a run directory, or stand where {RESULTS}/ is"
+        ))),
+        many => {
+            let names: Vec<String> = many.iter().map(|p| p.display().to_string()).collect();
+            Err(Fault::usage(format!(
+                "{} runs are called `{word}`: {}; hint: name one by its id, the last part",
+                many.len(),
+                names.join(", ")
+            )))
+        }
+    }
 }
