@@ -1,11 +1,16 @@
 //! Facts about a submission: is it there, can it be loaded, is it the right network, whose is it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ptb_core::registry::Architecture;
 use ptb_core::run::{Evidence, Mark, Submission};
-use ptb_model::{Checkpoint, Links, ModelDir, ModelError, ModelFacts, TensorHash, check_opened};
+use ptb_model::{
+    Checkpoint, Links, ModelDir, ModelError, ModelFacts, check_opened, expected_tensors,
+};
+
+use crate::identity::{Compared, Identity};
+use crate::text::plain;
 
 /// What is judged.
 #[derive(Debug)]
@@ -27,7 +32,8 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
     let mut found = Vec::new();
     let mut add = |check: &str, fact: String, mark: Option<Mark>| {
         let place = "final_model".to_owned();
-        found.push(Evidence { check: check.to_owned(), fact, mark, place });
+        // Messages about an agent's files quote them.
+        found.push(Evidence { check: check.to_owned(), fact: plain(&fact), mark, place });
     };
     match submitted.submission {
         Submission::None => {
@@ -81,29 +87,37 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
             Some(Mark::Judged),
         ),
     }
-    let own = hashes(submitted.dir, links).map_err(|e| e.to_string())?;
-    let base = hashes(submitted.base, Links::Follow).map_err(|e| format!("the base model: {e}"))?;
-    let like_base = same(&own, &base);
-    add("identity", format!("{like_base} of {} tensors equal the base model's", own.len()), None);
-    if let Some(instruct) = submitted.instruct {
-        let instruct =
-            hashes(instruct, Links::Follow).map_err(|e| format!("the instruct model: {e}"))?;
-        let like = same(&own, &instruct);
-        // Tensors that post-training left alone are everybody's; only those that changed tell whose it is.
-        let changed = instruct.len() - same(&instruct, &base);
-        let copied = like > 0 && like == own.len() && changed > 0;
-        let fact = format!("{like} of {} tensors equal the official instruct model's", own.len());
-        add("identity", fact, copied.then_some(Mark::Judged));
+    let identity = identity(submitted, links, &facts)?;
+    let Identity { base, like_base, changed, like_instruct } = identity;
+    add("identity", format!("{like_base} of {base} tensors equal the base model's"), None);
+    if submitted.instruct.is_some() {
+        let fact = format!(
+            "{like_instruct} of {changed} tensors that the official instruct model changed are as it has them"
+        );
+        add("identity", fact, identity.is_instruct().then_some(Mark::Judged));
     }
     Ok(found)
 }
 
-fn hashes(dir: &Path, links: Links) -> Result<BTreeMap<String, TensorHash>, ModelError> {
-    Checkpoint::open(&ModelDir::open_with(dir, links)?)?.tensor_hashes()
+fn identity(
+    submitted: &Submitted<'_>,
+    links: Links,
+    facts: &ModelFacts,
+) -> Result<Identity, String> {
+    let ours = |what: &'static str| move |e: ModelError| format!("{what}: {e}");
+    let own = open(submitted.dir, links).map_err(|e| e.to_string())?;
+    let base = open(submitted.base, Links::Follow).map_err(ours("the base model"))?;
+    let instruct = submitted.instruct.map(|dir| open(dir, Links::Follow)).transpose();
+    let instruct = instruct.map_err(ours("the instruct model"))?;
+    let used: BTreeSet<String> =
+        expected_tensors(&facts.config).into_iter().map(|(_, name, _)| name).collect();
+    Compared { own: &own, base: &base, instruct: instruct.as_ref(), used: &used }
+        .identity()
+        .map_err(ours("comparing tensors"))
 }
 
-fn same(a: &BTreeMap<String, TensorHash>, b: &BTreeMap<String, TensorHash>) -> usize {
-    a.iter().filter(|(name, hash)| b.get(*name) == Some(hash)).count()
+fn open(dir: &Path, links: Links) -> Result<Checkpoint, ModelError> {
+    Checkpoint::open(&ModelDir::open_with(dir, links)?)
 }
 
 fn architecture_faults(facts: &ModelFacts, expected: &Architecture) -> Vec<String> {

@@ -9,7 +9,9 @@
 
 mod archive;
 mod facts;
+mod identity;
 mod policy;
+mod text;
 
 pub use archive::{ArchiveError, Item, ItemKind, Manifest, archive};
 pub use facts::{Submitted, gather};

@@ -1,17 +1,22 @@
 //! Judge: the workspace is kept, facts are gathered, the policy decides.
 
 use ptb_core::run::{Evidence, StageFailure, Verdict};
-use ptb_judge::{Submitted, archive, decide, gather};
+use ptb_judge::{ArchiveError, Submitted, archive, decide, gather};
 
 use super::{Run, blocking, remove_dir};
-use crate::failure::harness;
+use crate::failure::{harness, stopped};
 
 impl Run<'_> {
     pub(super) async fn judge(&mut self) -> Result<(), StageFailure> {
         let task = self.dir().attempt(self.store.record.attempts).join("task");
         if task.is_dir() {
             let to = self.dir().workspace();
-            let manifest = blocking(move || archive(&task, &to)).await?.map_err(harness)?;
+            let cancel = self.context.cancel.clone();
+            let kept = blocking(move || archive(&task, &to, &|| cancel.is_cancelled())).await?;
+            let manifest = kept.map_err(|e| match e {
+                ArchiveError::Stopped => stopped(),
+                e @ ArchiveError::File(_) => harness(e),
+            })?;
             self.store.write(&self.dir().path().join("manifest.json"), &manifest).await?;
         }
         let evidence = self.evidence().await?;
