@@ -1,12 +1,12 @@
 //! What the agent left: a manifest of everything, and a copy of all but the weights.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ptb_core::files::{FileError, Schema, hex};
 use serde::{Deserialize, Serialize};
@@ -137,8 +137,10 @@ fn within(
         copied: 0,
         hashed: 0,
         known: HashMap::new(),
+        folders: VecDeque::from([(PathBuf::new(), 0)]),
     };
-    walk.folder(Path::new(""), 0)?;
+    walk.all()?;
+    walk.items.sort_by(|a, b| a.path.cmp(&b.path));
     let cut = (!walk.reasons.is_empty()).then(|| walk.reasons.join("; "));
     Ok(Manifest { items: walk.items, cut })
 }
@@ -158,9 +160,21 @@ struct Walk<'a> {
     hashed: u64,
     /// Hashes of files with several names, by device and inode.
     known: HashMap<(u64, u64), Option<String>>,
+    /// Folders to list, with their depths.
+    folders: VecDeque<(PathBuf, usize)>,
 }
 
 impl Walk<'_> {
+    /// Shallow entries first: what fills the bounds from within a folder hides nothing above it or beside it.
+    fn all(&mut self) -> Result<(), ArchiveError> {
+        while !self.full
+            && let Some((folder, depth)) = self.folders.pop_front()
+        {
+            self.folder(&folder, depth)?;
+        }
+        Ok(())
+    }
+
     fn folder(&mut self, relative: &Path, depth: usize) -> Result<(), ArchiveError> {
         if depth > MAX_DEPTH {
             self.cut(format!("folders deeper than {MAX_DEPTH} are not listed"));
@@ -214,7 +228,8 @@ impl Walk<'_> {
             fs::create_dir_all(&target).map_err(FileError::io("create", &target))?;
             item.kept = true;
             self.items.push(item);
-            return self.folder(relative, depth + 1);
+            self.folders.push_back((relative.to_owned(), depth + 1));
+            return Ok(());
         }
         if kind.is_symlink() {
             item.kind = ItemKind::Link;
@@ -413,11 +428,13 @@ mod tests {
         for i in 0..20 {
             fs::write(from.join(&folder).join(format!("{i:02}\u{202e}txt")), "x").unwrap();
         }
+        fs::write(from.join("train.py"), "x").unwrap();
         let bounds = Bounds { hashed: 1 << 20, text: 10_000 };
         let manifest = within(from, &to, &|| false, bounds).unwrap();
         let text: usize = manifest.items.iter().map(|i| i.path.len()).sum();
         assert!(text <= 10_000 && manifest.items.len() > 5, "{text}");
         assert_eq!(manifest.cut.as_deref(), Some("paths take more than 10000 bytes"));
+        assert!(item(&manifest, "train.py").kept, "what lies deeper cannot crowd it out");
         let path = format!("{}/00\\u{{202e}}txt", "\\u{1}".repeat(200));
         assert!(item(&manifest, &path).kept);
         assert!(to.join(&folder).join("00\u{202e}txt").is_file());
