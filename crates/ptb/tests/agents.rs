@@ -117,7 +117,7 @@ fn the_instruct_model_is_judged() {
     let answer = place.output(&["run", "e.toml"]);
     let score = score(&only_run(&place.path().join("results"), "e"));
     assert_eq!((answer.code, score["mark"].as_str()), (1, Some("‡")), "{score} {}", answer.shown());
-    assert!(score["reason"].as_str().unwrap().contains("official instruct model's"), "{score}");
+    assert!(score["reason"].as_str().unwrap().contains("official instruct model"), "{score}");
 }
 
 /// The deadline comes while the model is written over: what was whole at the last evaluation counts.

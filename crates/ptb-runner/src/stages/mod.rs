@@ -4,6 +4,7 @@ mod evaluate;
 mod judge;
 mod prepare;
 mod record;
+mod room;
 mod solve;
 mod workspace;
 

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::room::Room;
 use super::workspace::{Site, fill, with_command};
 use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::context::Notice;
@@ -94,6 +95,7 @@ impl Run<'_> {
     /// One more attempt, to its end.
     async fn worked(&mut self) -> Result<(Attempt, AttemptEnd), StageFailure> {
         let attempt = self.attempt().await?;
+        let room = Room::on(&attempt.dir);
         attempt.clock.start().map_err(harness)?;
         let ended = self.behind_the_wall(&attempt).await;
         // What was set aside for these records is given back: the agent may have filled the disk.
@@ -105,8 +107,14 @@ impl Run<'_> {
         let ended = ended.and_then(|ended| word(&ended, &self.context.cancel));
         self.store.update(|record| record.solve_seconds = seconds).await?;
         let (end, code) = ended?;
-        let task = attempt.task.clone();
-        blocking(move || tree::make_readable(&task)).await?;
+        let (dir, task) = (attempt.dir.clone(), attempt.task.clone());
+        let robbed = blocking(move || {
+            tree::make_readable(&task);
+            room.taken_by_others(&dir)
+        });
+        if let Some(why) = robbed.await? {
+            return Err(harness(why));
+        }
         let ended = AttemptEnd { end: end.clone(), code, seconds };
         self.store.write(&attempt.dir.join(END), &ended).await?;
         self.store.event("attempt", None, format!("ended: {end}"))?;
