@@ -1,7 +1,6 @@
 //! `eval/<id>/<seed>/samples.jsonl`: one line a sample, appended as answers come.
 
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use ptb_core::files::{FileError, JsonLog, Schema, read_log, write_whole};
@@ -45,29 +44,30 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the file and gives what is reusable in it: at most one record for each id, its key as `wanted`
-    /// says. Whatever else is there is dropped, and the file rewritten whole.
+    /// Opens the folder of a seed and gives what is reusable in it: at most one record for each id, its key as
+    /// `wanted` says. Whatever else is there (of a larger limit, other settings, other weights) is set aside in
+    /// `other.jsonl`, where it is found again when it is wanted again.
     pub(crate) fn open(
         dir: &Path,
         wanted: &HashMap<String, String>,
     ) -> Result<(Self, HashMap<String, SampleRecord>), FileError> {
-        let path = dir.join("samples.jsonl");
-        let lines: Vec<SampleRecord> = match read_log(&path) {
-            Ok(lines) => lines,
-            Err(e) if e.is_missing() => Vec::new(),
-            Err(e) => return Err(e),
-        };
-        let count = lines.len();
-        let mut kept = HashMap::new();
-        for record in lines {
+        let (path, aside) = (dir.join("samples.jsonl"), dir.join("other.jsonl"));
+        let (current, others) = (lines(&path)?, lines(&aside)?);
+        let count = current.len();
+        let in_use = |r: &&SampleRecord| wanted.get(&r.id) == Some(&r.key);
+        let all_in_use = current.iter().filter(in_use).count() == count;
+        let (mut kept, mut rest) = (HashMap::new(), BTreeMap::new());
+        for record in current.into_iter().chain(others) {
             if wanted.get(&record.id) == Some(&record.key) {
                 kept.entry(record.id.clone()).or_insert(record);
+            } else {
+                rest.entry(record.key.clone()).or_insert(record);
             }
         }
-        if kept.len() < count {
-            fs::remove_file(&path).map_err(FileError::io("replace", &path))?;
-            let mut log = JsonLog::open(&path)?;
-            kept.values().try_for_each(|r| log.append(r))?;
+        if !all_in_use || kept.len() != count {
+            // In this order: a crash between the two leaves a record twice, never not at all.
+            write_whole(&aside, &text(rest.values()))?;
+            write_whole(&path, &text(kept.values()))?;
         }
         Ok((Self { log: JsonLog::open(&path)?, path }, kept))
     }
@@ -78,16 +78,27 @@ impl Store {
 
     /// Rewrites the file in the samples' order, so that the same completions give the same bytes.
     pub(crate) fn finish(self, records: &[SampleRecord]) -> Result<(), FileError> {
-        let mut text = Vec::new();
-        for record in records {
-            let mut line = serde_json::Map::new();
-            line.insert("schema".to_owned(), SampleRecord::VERSION.into());
-            if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(record) {
-                line.extend(fields);
-            }
-            text.extend_from_slice(serde_json::Value::Object(line).to_string().as_bytes());
-            text.push(b'\n');
-        }
-        write_whole(&self.path, &text)
+        write_whole(&self.path, &text(records))
     }
+}
+
+fn lines(path: &Path) -> Result<Vec<SampleRecord>, FileError> {
+    match read_log(path) {
+        Err(e) if e.is_missing() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+fn text<'a>(records: impl IntoIterator<Item = &'a SampleRecord>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for record in records {
+        let mut line = serde_json::Map::new();
+        line.insert("schema".to_owned(), SampleRecord::VERSION.into());
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(record) {
+            line.extend(fields);
+        }
+        text.extend_from_slice(serde_json::Value::Object(line).to_string().as_bytes());
+        text.push(b'\n');
+    }
+    text
 }

@@ -161,6 +161,18 @@ async fn other_weights_sampling_limits_or_prompts_are_other_completions() {
     assert_eq!(missing(&|s| s.benchmark.value.prompt.messages[0].content.push('!')), 4);
     assert_eq!(missing(&|s| s.seeds = vec![2, 3]), 2);
     assert_eq!(missing(&|s| s.limit = Some(3)), 2);
+    // What an evaluation does not use is found again.
+    assert_eq!(Prepared::new(spec(home.path(), 1)).unwrap().missing(), 0);
+    let cooler = EvalSpec { max_tokens: 17, ..spec(home.path(), 2) };
+    assert_eq!(Prepared::new(cooler).unwrap().missing(), 4);
+    assert_eq!(Prepared::new(spec(home.path(), 2)).unwrap().missing(), 0);
+    let seed = home.path().join("eval/1");
+    let (samples, other) = (seed.join("samples.jsonl"), seed.join("other.jsonl"));
+    std::fs::rename(&samples, &other).unwrap();
+    let foreign = std::fs::read_to_string(&other).unwrap().replace("\"key\":\"", "\"key\":\"x");
+    std::fs::write(&samples, foreign).unwrap();
+    assert_eq!(Prepared::new(spec(home.path(), 2)).unwrap().missing(), 0);
+    assert!(!std::fs::read_to_string(&samples).unwrap().contains("\"key\":\"x"));
 }
 
 #[tokio::test]
