@@ -6,8 +6,10 @@
 //!   lease-<n>.json         who holds the run; the highest n counts
 //!   events.jsonl           what happened, in order
 //!   prompt.md              what the agent was told
-//!   attempts/<n>/          one solve each, never deleted
-//!   workspace/             what the agent left, without weights; manifest.json
+//!   attempts/<n>/          one solve each, never deleted: output.jsonl, evaluations.jsonl, clock.jsonl, end.json
+//!   solve.json             how the counting attempt ended and what it submitted
+//!   workspace/             what the agent left, without weights
+//!   manifest.json          everything it left, with sizes and hashes
 //!   final_model/           the submission
 //!   evidence/ verdicts/    what judging found and decided
 //!   eval/<id>/             samples and metrics
