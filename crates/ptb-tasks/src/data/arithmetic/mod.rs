@@ -25,7 +25,7 @@ const BELOW: u64 = 100;
 
 /// Whether a question with these operands belongs to the test split: their squares add up to a number that
 /// leaves 3 when divided by 7. The order of operands makes no difference, and what is asked about them neither.
-pub fn held_out(operands: &[u64]) -> bool {
+fn held_out(operands: &[u64]) -> bool {
     operands.iter().map(|n| n * n).sum::<u64>() % 7 == 3
 }
 

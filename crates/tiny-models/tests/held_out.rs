@@ -1,0 +1,93 @@
+//! No operands of a test question, in any order, occur in what the tiny models were trained on.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+use std::collections::HashSet;
+
+use ptb_core::registry::Registry;
+use tiny_models::{chats, plain_lines};
+
+/// Operands, sorted: what "in any order" compares.
+type Operands = Vec<u64>;
+
+fn sorted(mut operands: Operands) -> Operands {
+    operands.sort_unstable();
+    operands
+}
+
+/// Every number of a text, in digits or words, in its order.
+fn numbers(text: &str) -> Operands {
+    const UNITS: &str = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen \
+                         fifteen sixteen seventeen eighteen nineteen";
+    const TENS: &str = "twenty thirty forty fifty sixty seventy eighty ninety";
+    let unit = |w: &str| UNITS.split(' ').position(|u| u == w).map(|n| n as u64);
+    let ten = |w: &str| TENS.split(' ').position(|t| t == w).map(|n| 10 * (n as u64 + 2));
+    let word = |w: &str| match w.split_once('-') {
+        Some((tens, ones)) => Some(ten(tens)? + unit(ones)?),
+        None => w.parse().ok().or_else(|| unit(w)).or_else(|| ten(w)),
+    };
+    // "the younger one" is no number.
+    let text = [" younger one", " older one", " shorter one"]
+        .iter()
+        .fold(text.to_lowercase(), |text, phrase| text.replace(phrase, " "));
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .flat_map(
+            |w| if w.starts_with(char::is_alphabetic) { vec![w] } else { w.split('-').collect() },
+        )
+        .filter_map(word)
+        .collect()
+}
+
+/// The operands of every calculation and comparison in a plain line: the numbers before each `=`.
+fn operands_of_line(line: &str) -> Vec<Operands> {
+    let sides =
+        line.split(", ").map(|part| part.split_once(" = ").unwrap_or_else(|| panic!("{line}")));
+    sides.map(|(left, _)| sorted(numbers(left))).collect()
+}
+
+fn test_operands() -> HashSet<Operands> {
+    let registry = Registry::load(&[]).unwrap();
+    let benchmark = registry.benchmark("arithmetic").unwrap();
+    let dataset = ptb_tasks::data::load(benchmark, None).unwrap();
+    assert!(dataset.samples.len() >= 500);
+    let all: HashSet<_> = dataset.samples.iter().map(|s| sorted(numbers(&s.question))).collect();
+    assert_eq!(all.len(), dataset.samples.len(), "test questions have operands of their own");
+    assert!(all.iter().all(|o| (2..=3).contains(&o.len())));
+    all
+}
+
+#[test]
+fn the_readers_of_this_test_read() {
+    assert_eq!(numbers("Add forty-two to 7, then subtract twenty."), [42, 7, 20]);
+    assert_eq!(numbers("Tom is 3 and Eve is six. How old is the younger one?"), [3, 6]);
+    assert_eq!(operands_of_line("7+12 = 19, 19-7 = 12"), [vec![7, 12], vec![7, 19]]);
+    assert_eq!(operands_of_line("max(9,3,5) = 9"), [[3, 5, 9]]);
+    assert_eq!(operands_of_line("forty-two = 42"), [[42]]);
+}
+
+#[test]
+fn pretraining_text_has_no_operands_of_the_test_split() {
+    let test = test_operands();
+    let lines: HashSet<String> =
+        plain_lines(tiny_models::PRETRAINING_SEED).take(tiny_models::PRETRAINING_LINES).collect();
+    assert!(lines.len() > 50_000, "{}", lines.len());
+    for line in &lines {
+        for operands in operands_of_line(line) {
+            assert!(!test.contains(&operands), "{line}");
+        }
+    }
+}
+
+#[test]
+fn chats_have_no_operands_of_the_test_split() {
+    let test = test_operands();
+    let all: HashSet<_> = chats(tiny_models::CHATS_SEED).take(tiny_models::CHATS).collect();
+    assert!(all.len() > 10_000, "{}", all.len());
+    for chat in &all {
+        let operands = sorted(numbers(&chat.question));
+        assert!((2..=3).contains(&operands.len()), "{chat:?}");
+        assert!(!test.contains(&operands), "{chat:?}");
+        for operands in operands_of_line(&chat.reply) {
+            assert!(!test.contains(&operands), "{chat:?}");
+        }
+    }
+}
