@@ -14,6 +14,9 @@ use crate::config::Config;
 use crate::error::{Fault, ModelError};
 use crate::layout::{TensorRole, expected_tensors};
 
+/// A target that the loss leaves out, as Hugging Face data sets write it; any negative number serves.
+pub const IGNORED: i64 = -100;
+
 /// The parameters by their names in the checkpoint, as variables that gradients are taken for.
 #[derive(Debug, Clone)]
 pub struct Parameters(BTreeMap<String, Var>);
@@ -47,30 +50,76 @@ impl Parameters {
         self.0.iter().map(|(name, var)| (name.as_str(), var))
     }
 
-    fn get(&self, role: TensorRole, layer: usize) -> Result<&Tensor> {
-        let name = role.name(layer);
-        let var = self.0.get(&name);
-        var.map(Var::as_tensor)
-            .ok_or_else(|| candle_core::Error::Msg(format!("parameter {name} is missing")))
+    /// The values of one, row by row: what [`save_model`](crate::save_model) asks for.
+    ///
+    /// # Errors
+    /// An unknown name, or the tensor library's.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let var = self.0.get(name).ok_or_else(|| missing(name))?;
+        var.as_tensor().flatten_all()?.to_vec1()
     }
 }
 
-/// A Qwen3 model over [`Parameters`].
+fn missing(name: &str) -> candle_core::Error {
+    candle_core::Error::Msg(format!("parameter {name} is missing"))
+}
+
+/// A Qwen3 model over tensors that are variables, or computed from variables.
 #[derive(Debug, Clone)]
 pub struct Qwen3 {
     config: Config,
-    parameters: Parameters,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 impl Qwen3 {
-    /// Joins a configuration with its parameters.
+    /// Joins a configuration with its parameters. Later changes of the variables are seen.
     pub fn new(config: Config, parameters: Parameters) -> Self {
-        Self { config, parameters }
+        let tensors = parameters.0.into_iter().map(|(name, var)| (name, var.into_inner()));
+        Self { config, tensors: tensors.collect() }
     }
 
-    /// The variables, for an optimiser.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
+    /// A model over any f32 tensors on the CPU by their names in the checkpoint, so that a weight may be
+    /// computed from others (`W + s B A` of a low-rank adapter) and gradients flow on into those.
+    /// Tensors that the architecture does not use are left out.
+    ///
+    /// # Errors
+    /// A missing tensor, or one of another shape or type.
+    pub fn over(
+        config: Config,
+        mut tensors: BTreeMap<String, Tensor>,
+    ) -> std::result::Result<Self, ModelError> {
+        let fault = |fault| ModelError::new("(tensors in memory)", fault);
+        let mut used = BTreeMap::new();
+        for (_, name, expected) in expected_tensors(&config) {
+            let Some(tensor) = tensors.remove(&name) else {
+                return Err(fault(Fault::TensorMissing(name)));
+            };
+            if tensor.dims() != expected {
+                let found = tensor.dims().to_vec();
+                return Err(fault(Fault::TensorShape { name, found, expected }));
+            }
+            if tensor.dtype() != DType::F32 {
+                let key = format!("dtype of {name}");
+                return Err(fault(Fault::value(&key, tensor.dtype().as_str(), "f32")));
+            }
+            used.insert(name, tensor);
+        }
+        Ok(Self { config, tensors: used })
+    }
+
+    /// The architecture and its sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Name and tensor of each, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    fn get(&self, role: TensorRole, layer: usize) -> Result<&Tensor> {
+        let name = role.name(layer);
+        self.tensors.get(&name).ok_or_else(|| missing(&name))
     }
 
     /// Logits `[batch, time, vocabulary]` of token ids `[batch, time]`; position `t` sees 0 to `t`.
@@ -79,8 +128,51 @@ impl Qwen3 {
     /// # Errors
     /// Ids outside of the vocabulary, or the tensor library's.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        self.head(&self.hidden(ids)?)
+    }
+
+    /// The sum, over the counted positions, of the cross-entropy in nats: a scalar of type f32.
+    ///
+    /// `ids` is `[batch, time]`; `targets` has one entry for each id, row by row: the token that should
+    /// follow it, or any negative number ([`IGNORED`]) where the loss does not count (prompts, padding).
+    /// The sum, not the mean, so that parts of a batch add up exactly: divide by the number of targets
+    /// that are not negative. Logits are computed for those positions alone. Without any the loss is 0 and
+    /// so are the gradients.
+    ///
+    /// # Errors
+    /// Ids or targets outside of the vocabulary, a wrong number of targets, or the tensor library's.
+    pub fn loss(&self, ids: &Tensor, targets: &[i64]) -> Result<Tensor> {
         let (batch, time) = ids.dims2()?;
-        let embedding = self.parameters.get(TensorRole::Embedding, 0)?;
+        if targets.len() != batch * time {
+            candle_core::bail!("{} targets for {batch} x {time} ids", targets.len());
+        }
+        let counted = targets.iter().enumerate().filter(|(_, t)| **t >= 0);
+        let rows: Vec<u32> = counted.clone().map(|(i, _)| i as u32).collect();
+        let vocabulary = self.config.vocab_size;
+        let wanted = counted.map(|(_, t)| match u32::try_from(*t) {
+            Ok(id) if (id as usize) < vocabulary => Ok(id),
+            _ => candle_core::bail!("target {t} is outside of the vocabulary of {vocabulary}"),
+        });
+        let wanted = wanted.collect::<Result<Vec<u32>>>()?;
+        let x = self.hidden(ids)?;
+        if rows.is_empty() {
+            return x.zeros_like()?.mul(&x)?.sum_all();
+        }
+        let n = rows.len();
+        let rows = Tensor::from_vec(rows, n, ids.device())?;
+        let x = x.reshape((batch * time, ()))?.index_select(&rows, 0)?.unsqueeze(0)?;
+        let logits = self.head(&x)?.squeeze(0)?;
+        let max = logits.max_keepdim(D::Minus1)?.detach();
+        let sums = logits.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?;
+        let log_sums = (sums.log()? + max)?;
+        let wanted = Tensor::from_vec(wanted, (n, 1), ids.device())?;
+        (log_sums - logits.gather(&wanted, D::Minus1)?)?.sum_all()
+    }
+
+    /// The residual stream after the last block.
+    fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
+        let (batch, time) = ids.dims2()?;
+        let embedding = self.get(TensorRole::Embedding, 0)?;
         let mut x = embedding.index_select(&ids.flatten_all()?, 0)?;
         x = x.reshape((batch, time, self.config.hidden_size))?;
         let rope = self.rope(time, ids.device())?;
@@ -91,7 +183,11 @@ impl Qwen3 {
             let h = self.norm(&x, TensorRole::FeedForwardNorm, layer)?;
             x = (x + self.feed_forward(&h, layer)?)?;
         }
-        let x = self.norm(&x, TensorRole::FinalNorm, 0)?;
+        Ok(x)
+    }
+
+    fn head(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.norm(x, TensorRole::FinalNorm, 0)?;
         let head =
             if self.config.tie_word_embeddings { TensorRole::Embedding } else { TensorRole::Head };
         self.linear(&x, head, 0)
@@ -99,7 +195,7 @@ impl Qwen3 {
 
     fn linear(&self, x: &Tensor, role: TensorRole, layer: usize) -> Result<Tensor> {
         let (batch, time, width) = x.dims3()?;
-        let weight = self.parameters.get(role, layer)?;
+        let weight = self.get(role, layer)?;
         let y = x.reshape((batch * time, width))?.matmul(&weight.t()?)?;
         y.reshape((batch, time, weight.dim(0)?))
     }
@@ -108,7 +204,7 @@ impl Qwen3 {
     fn norm(&self, x: &Tensor, role: TensorRole, layer: usize) -> Result<Tensor> {
         let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
         let scale = (mean + self.config.rms_norm_eps)?.sqrt()?;
-        x.broadcast_div(&scale)?.broadcast_mul(self.parameters.get(role, layer)?)
+        x.broadcast_div(&scale)?.broadcast_mul(self.get(role, layer)?)
     }
 
     fn attention(

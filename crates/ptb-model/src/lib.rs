@@ -25,6 +25,7 @@ mod hash;
 mod header;
 mod layout;
 mod random;
+mod save;
 mod tokenizer;
 
 pub use check::{ModelFacts, check_model_dir, check_opened};
@@ -33,10 +34,11 @@ pub use config::{Architecture, Config, knows};
 pub use dir::{Links, ModelDir};
 pub use error::{Fault, ModelError};
 #[cfg(feature = "autograd")]
-pub use forward::{Parameters, Qwen3, argmax_continuation};
+pub use forward::{IGNORED, Parameters, Qwen3, argmax_continuation};
 pub use generation::{GenerationConfig, Sampling};
 pub use hash::{TensorHash, tensor_hashes, weights_hash};
 pub use header::Dtype;
 pub use layout::{TensorRole, expected_tensors};
 pub use random::{RandomModel, random_model};
+pub use save::{SaveError, save_model};
 pub use tokenizer::Tokenizer;
