@@ -2,6 +2,7 @@
 //! benchmark's, as a maker of models does not know what they will be asked, though some are alike.
 
 use crate::draw::{Draw, in_words};
+use crate::plain::{written_difference, written_extreme, written_steps, written_sum};
 
 /// A question and its reply.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,18 +84,16 @@ fn chat(draw: &mut Draw) -> Chat {
     Chat { question, reply: reply(asked, &x).unwrap_or_default() }
 }
 
-/// The plain form; none where a result on the way is below zero.
+/// The plain form; none where a result on the way is below zero or has operands that are held out.
 fn reply(asked: Asked, x: &[u64]) -> Option<String> {
-    let list = || x.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    let signs = match asked {
-        Largest => return Some(format!("max({}) = {}", list(), x.iter().max()?)),
-        Smallest => return Some(format!("min({}) = {}", list(), x.iter().min()?)),
-        Signs(signs) => signs,
-    };
-    let (mut text, mut value) = (x[0].to_string(), x[0]);
-    for (sign, n) in signs.chars().zip(&x[1..]) {
-        text.push_str(&format!("{sign}{n}"));
-        value = if sign == '+' { value + n } else { value.checked_sub(*n)? };
+    match asked {
+        Largest => Some(written_extreme(x, true)),
+        Smallest => Some(written_extreme(x, false)),
+        Signs("+") => Some(written_sum(x)),
+        Signs("-") => (x[0] >= x[1]).then(|| written_difference(x)),
+        Signs(signs) => {
+            let mut signs = signs.chars();
+            written_steps(x, [signs.next()?, signs.next()?])
+        }
     }
-    Some(format!("{text} = {value}"))
 }
