@@ -19,7 +19,7 @@ pub struct Launch {
 pub fn command(spec: &RunSpec, prompt: &str, places: &Places) -> Option<Launch> {
     let mut env = environment(spec, prompt, places);
     let argv = match &spec.agent.action {
-        AgentAction::Submit(_) => return None,
+        AgentAction::Submit(_) | AgentAction::Baseline(_) => return None,
         AgentAction::Folder { .. } => vec!["bash".to_owned(), "solve.sh".to_owned()],
         AgentAction::Command(entry) => {
             env.extend(entry.value.env.clone());

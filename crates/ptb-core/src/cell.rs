@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::sha256_hex;
 use crate::names::slug;
-use crate::registry::{Agent, Benchmark, Contamination, Entry, Model, Publish, Submit};
+use crate::registry::{
+    Agent, Asking, Benchmark, Contamination, Entry, Model, PromptForm, Publish, Submit,
+};
 
 /// How much the evaluation door tells the agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub struct AgentSpec {
 pub enum AgentAction {
     /// A baseline: submits a known model, nothing runs.
     Submit(Submit),
+    /// A baseline whose model is asked in a way of its own.
+    Baseline(Baseline),
     /// A command of the registry.
     Command(Entry<Agent>),
     /// A folder with `solve.sh`; its files are copied into the workspace.
@@ -75,10 +79,53 @@ pub enum AgentAction {
     },
 }
 
+/// A known model that is submitted, asked with a prompt or a sampling that differs from a submission's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// What is submitted.
+    pub submit: Submit,
+    /// How it is asked.
+    pub asking: Asking,
+    /// SHA-256 of the first sample's few-shot text, which holds the examples; found out before the run is
+    /// named. Empty where the prompt is a chat.
+    pub few_shot_sha256: String,
+}
+
+impl AgentAction {
+    /// What an agent of the registry does.
+    pub fn of(entry: &Entry<Agent>) -> Self {
+        let asking = entry.value.asking();
+        match entry.value.submit {
+            Some(submit) if asking == Asking::default() => Self::Submit(submit),
+            Some(submit) => {
+                Self::Baseline(Baseline { submit, asking, few_shot_sha256: String::new() })
+            }
+            None => Self::Command(entry.clone()),
+        }
+    }
+}
+
 impl AgentSpec {
+    /// The model that is submitted as it is, where nothing runs.
+    pub fn submits(&self) -> Option<Submit> {
+        match &self.action {
+            AgentAction::Submit(submit) => Some(*submit),
+            AgentAction::Baseline(baseline) => Some(baseline.submit),
+            AgentAction::Command(_) | AgentAction::Folder { .. } => None,
+        }
+    }
+
+    /// How its submission is asked: as the benchmark says, unless it is a baseline that says otherwise.
+    pub fn asking(&self) -> Asking {
+        match &self.action {
+            AgentAction::Baseline(baseline) => baseline.asking,
+            _ => Asking::default(),
+        }
+    }
+
     /// Whether it is a trivial agent that judging exempts.
     pub fn is_baseline(&self) -> bool {
-        matches!(self.action, AgentAction::Submit(_))
+        self.submits().is_some()
     }
 }
 
@@ -160,6 +207,9 @@ impl RunSpec {
     pub fn cell_key(&self) -> String {
         let action = match &self.agent.action {
             AgentAction::Submit(submit) => format!("{submit:?}"),
+            AgentAction::Baseline(baseline) => {
+                sha256_hex(serde_json::to_string(baseline).unwrap_or_default().as_bytes())
+            }
             AgentAction::Command(entry) => {
                 let what = (&entry.value.command, &entry.value.env);
                 sha256_hex(serde_json::to_string(&what).unwrap_or_default().as_bytes())
@@ -199,6 +249,9 @@ impl RunSpec {
         benchmark.weight = None;
         benchmark.publish = Publish::default();
         benchmark.contamination = Contamination::default();
+        if self.agent.asking().prompt != PromptForm::FewShot {
+            benchmark.few_shot = None;
+        }
         sha256_hex(serde_json::to_string(&benchmark).unwrap_or_default().as_bytes())
     }
 

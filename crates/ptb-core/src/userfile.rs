@@ -93,14 +93,20 @@ impl UserFile {
     }
 
     /// An error at a key or value that stands in the text, for checks after parsing. `needle` is
-    /// searched as written; when it cannot be found, the error points at the file's start.
+    /// searched as written, where a line begins with it before anywhere else; when it cannot be found, the error
+    /// points at the file's start.
     pub fn error_at(
         &self,
         needle: &str,
         message: impl Into<String>,
         hint: Option<String>,
     ) -> UserFileError {
-        let start = self.text.find(needle).unwrap_or(0);
+        let begins = |at: &usize| {
+            let before = self.text.get(..*at).unwrap_or_default();
+            before.rsplit('\n').next().is_none_or(|line| line.trim().is_empty())
+        };
+        let lines = self.text.match_indices(needle).map(|(at, _)| at).find(begins);
+        let start = lines.or_else(|| self.text.find(needle)).unwrap_or(0);
         let end = if self.text.is_empty() {
             0
         } else {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ptb_core::registry::PromptForm;
 use ptb_core::seed::request_seed;
 use ptb_infer::{ChatCall, Client, Completion, CompletionRequest, Finished, InferError, Prompt};
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,7 @@ impl Prepared {
         seed: u32,
     ) -> Result<Completion, EvalError> {
         let asked = &self.asked[index];
-        let stop = self.spec.benchmark.value.generation.stop.clone();
+        let stop = self.stop.clone();
         let max_tokens = self.spec.max_tokens as usize;
         let (sampling, seed) = (Some(self.sampling), Some(u64::from(seed)));
         if manner == Manner::Chat {
@@ -139,7 +140,11 @@ impl Prepared {
         ours: bool,
     ) -> Result<Manner, EvalError> {
         if chat_only {
-            return Ok(Manner::Chat);
+            // Wrapped into a message, the text would be another prompt.
+            return match self.spec.asking.prompt {
+                PromptForm::Chat => Ok(Manner::Chat),
+                PromptForm::FewShot => Err(EvalError::ChatOnly),
+            };
         }
         if ours {
             return Ok(Manner::Tokens);

@@ -29,6 +29,12 @@ pub enum EvalError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] InferError),
+    /// Plain text for an engine that takes messages alone.
+    #[error(
+        "the engine only chats (`?chat`), and a few-shot prompt is plain text; hint: name an engine that goes on \
+         with a text: `builtin`, or a URL without `?chat`"
+    )]
+    ChatOnly,
     /// A file of the evaluation.
     #[error(transparent)]
     File(#[from] FileError),

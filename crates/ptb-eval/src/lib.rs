@@ -8,6 +8,8 @@
 //! A completion is reused only when everything that made it is the same: weights, prompt, tokenizer,
 //! sampling, limits, seed. Grades are never reused: they are computed from the completion each time.
 //!
+//! A baseline may set its prompt's form and its sampling ([`EvalSpec::asking`]); a submission never can.
+//!
 //! This crate must never start an engine, let a submission choose its prompt, or count a failure of ours as
 //! a wrong answer.
 

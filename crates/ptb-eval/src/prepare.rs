@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ptb_core::files::{sha256_file, sha256_hex};
-use ptb_core::registry::{Benchmark, Chat, Entry};
+use ptb_core::registry::{Asking, Benchmark, Chat, Entry, PromptForm, SamplingChoice};
 use ptb_core::seed::request_seed;
 use ptb_model::{Checkpoint, Config, GenerationConfig, Links, ModelDir, Sampling, Tokenizer};
 use ptb_tasks::chat::{ChatTemplate, RenderRequest};
 use ptb_tasks::data::{Dataset, Sample, load};
-use ptb_tasks::prompt::Prompter;
+use ptb_tasks::prompt::{FewShotPrompter, Prompter};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ pub struct EvalSpec {
     pub chat_template: String,
     /// Its settings.
     pub chat: Chat,
+    /// Form of the prompt and sampling, where a baseline sets them; the default for every submission.
+    pub asking: Asking,
     /// The submission.
     pub model_dir: PathBuf,
     /// Where links in it may lead.
@@ -52,7 +54,7 @@ pub struct EvalSpec {
 /// One prompt, rendered.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// The chat messages.
+    /// The chat messages; none where the prompt is plain text.
     pub(crate) messages: Vec<Value>,
     /// The rendered text.
     pub(crate) text: String,
@@ -74,6 +76,7 @@ pub struct Prepared {
     pub(crate) asked: Vec<Asked>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) sampling: Sampling,
+    pub(crate) stop: Vec<String>,
     pub(crate) context: usize,
     pub(crate) weights_sha256: String,
     pub(crate) states: Vec<SeedState>,
@@ -98,22 +101,14 @@ impl Prepared {
         let dir = ModelDir::open_with(&spec.model_dir, spec.links).map_err(of_model)?;
         let config = Config::read(&dir).map_err(of_model)?;
         let sampling = GenerationConfig::read(&dir).map_err(of_model)?.sampling();
+        let sampling = chosen(&spec.asking.sampling, sampling);
         let weights_sha256 =
             Checkpoint::open(&dir).and_then(|c| c.weights_hash()).map_err(of_model)?;
         let (tokenizer, tokenizer_sha256) = tokenizer(&spec)?;
         let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
         let asked = render(&spec, &dataset, count)?;
-        let settings = json!({
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "repetition_penalty": sampling.repetition_penalty,
-            "max_tokens": spec.max_tokens,
-            "stop": spec.benchmark.value.generation.stop,
-            "chat_template": spec.chat.template,
-            "tokenizer": if spec.tokenizer_dir.is_some() { "base" } else { "submission" },
-        });
+        let stop = stops(&spec).to_vec();
+        let settings = settings(&spec, &sampling, &stop);
         let (mut states, mut stores) = (Vec::new(), Vec::new());
         for &seed in &spec.seeds {
             let key = |i: usize| Key {
@@ -140,6 +135,7 @@ impl Prepared {
             asked,
             tokenizer,
             sampling,
+            stop,
             context,
             weights_sha256,
             states,
@@ -190,7 +186,67 @@ fn tokenizer(spec: &EvalSpec) -> Result<(Tokenizer, String), EvalError> {
     Ok((tokenizer, sha256))
 }
 
+/// The model's sampling, with what a baseline chooses in its place.
+fn chosen(choice: &SamplingChoice, own: Sampling) -> Sampling {
+    Sampling {
+        temperature: choice.temperature.unwrap_or(own.temperature),
+        top_p: choice.top_p.unwrap_or(own.top_p),
+        top_k: choice.top_k.unwrap_or(own.top_k),
+        min_p: choice.min_p.unwrap_or(own.min_p),
+        repetition_penalty: choice.repetition_penalty.unwrap_or(own.repetition_penalty),
+    }
+}
+
+/// Texts that end a completion.
+fn stops(spec: &EvalSpec) -> &[String] {
+    let benchmark = &spec.benchmark.value;
+    match (spec.asking.prompt, &benchmark.few_shot) {
+        (PromptForm::FewShot, Some(few_shot)) => &few_shot.stop,
+        _ => &benchmark.generation.stop,
+    }
+}
+
+/// What metrics record of how completions were made. It is in a completion's key as well.
+fn settings(spec: &EvalSpec, sampling: &Sampling, stop: &[String]) -> Value {
+    let (key, form) = match spec.asking.prompt {
+        PromptForm::Chat => ("chat_template", spec.chat.template.as_str()),
+        form @ PromptForm::FewShot => ("prompt", form.word()),
+    };
+    json!({
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "max_tokens": spec.max_tokens,
+        "stop": stop,
+        key: form,
+        "tokenizer": if spec.tokenizer_dir.is_some() { "base" } else { "submission" },
+    })
+}
+
 fn render(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<Asked>, EvalError> {
+    match spec.asking.prompt {
+        PromptForm::Chat => render_chats(spec, dataset, count),
+        PromptForm::FewShot => render_few_shot(spec, dataset, count),
+    }
+}
+
+fn render_few_shot(
+    spec: &EvalSpec,
+    dataset: &Dataset,
+    count: usize,
+) -> Result<Vec<Asked>, EvalError> {
+    let prompter = FewShotPrompter::new(&spec.benchmark, dataset)?;
+    let asked = |sample| {
+        // No template gives the text that begins every sequence of the model.
+        let text = format!("{}{}", spec.chat.bos_token, prompter.text(sample)?);
+        Ok(Asked { messages: Vec::new(), text })
+    };
+    dataset.samples[..count].iter().map(asked).collect()
+}
+
+fn render_chats(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<Asked>, EvalError> {
     let prompter = Prompter::new(&spec.benchmark, dataset)?;
     let template = ChatTemplate::new(&spec.chat_template)?;
     let kwargs = serde_json::Map::new();

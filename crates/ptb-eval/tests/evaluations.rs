@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, extract::State};
-use ptb_core::registry::Registry;
+use ptb_core::registry::{Asking, Registry};
 use ptb_eval::{EvalError, EvalSpec, Evaluation, Prepared, rescore};
 use ptb_infer::{Engine, Running, ServeSpec, Url};
 use ptb_model::{Links, RandomModel, random_model};
@@ -70,6 +70,7 @@ fn spec(home: &Path, limit: usize) -> EvalSpec {
         data: None,
         chat_template: registry.chat_template("qwen3").unwrap().value.clone(),
         chat: tiny.value.chat.clone(),
+        asking: Asking::default(),
         model_dir: model.clone(),
         links: Links::Inside,
         tokenizer_dir: Some(model),

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ptb_core::cell::{AgentAction, RunSpec};
+use ptb_core::cell::{AgentAction, Baseline, RunSpec};
 use ptb_core::files::sha256_hex;
+use ptb_core::registry::PromptForm;
 use serde::Serialize;
 
 use crate::read::Run;
@@ -17,6 +18,7 @@ pub(crate) type Axes = BTreeMap<String, String>;
 pub(crate) fn agent_axes(spec: &RunSpec) -> Axes {
     let files = match &spec.agent.action {
         AgentAction::Submit(_) => return Axes::new(),
+        AgentAction::Baseline(baseline) => return asked(baseline, spec),
         AgentAction::Command(entry) => short(&entry.sha256),
         AgentAction::Folder { sha256, .. } => short(sha256),
     };
@@ -35,6 +37,19 @@ pub(crate) fn agent_axes(spec: &RunSpec) -> Axes {
     // An option may have any name; the fixed axes win over one that is called like them.
     let options = spec.agent.options.iter().map(|(k, v)| (k.clone(), v.clone()));
     options.chain(fixed.map(|(axis, value)| (axis.to_owned(), value))).collect()
+}
+
+/// Axis whose values are a benchmark's own: compared within one benchmark alone.
+const FEW_SHOT: &str = "few-shot prompt";
+
+/// How a baseline is asked where that is not how submissions are.
+fn asked(baseline: &Baseline, spec: &RunSpec) -> Axes {
+    let mut axes = Axes::from([("asked".to_owned(), baseline.asking.to_string())]);
+    if baseline.asking.prompt == PromptForm::FewShot {
+        let few_shot = (&baseline.few_shot_sha256, &spec.benchmark.value.few_shot);
+        axes.insert(FEW_SHOT.to_owned(), digest(&few_shot));
+    }
+    axes
 }
 
 /// How a submission was evaluated, for one base model and benchmark.
@@ -81,16 +96,27 @@ impl Differing {
     /// values among runs of one benchmark and base model.
     pub(crate) fn of(runs: &[Run]) -> Self {
         let mut agents: BTreeMap<&str, Vec<&Axes>> = BTreeMap::new();
+        let mut on_benchmark: BTreeMap<(&str, &str), Vec<&Axes>> = BTreeMap::new();
         let mut evaluations: BTreeMap<(&str, &str), Vec<&Axes>> = BTreeMap::new();
         for run in runs {
-            if run.baseline.is_none() {
+            if run.plain.is_none() {
                 agents.entry(&run.agent).or_default().push(&run.agent_axes);
+                let of_agent = on_benchmark.entry((&run.agent, &run.benchmark)).or_default();
+                of_agent.push(&run.agent_axes);
             }
             let evaluated = evaluations.entry((&run.benchmark, &run.model)).or_default();
             evaluated.push(&run.evaluation_axes);
         }
+        let told = |name: &str, all: &[&Axes]| {
+            let mut axes = several(all);
+            let mut groups = on_benchmark.iter().filter(|((agent, _), _)| *agent == name);
+            if !groups.any(|(_, all)| several(all).contains(FEW_SHOT)) {
+                axes.remove(FEW_SHOT);
+            }
+            axes
+        };
         Self {
-            agent: agents.iter().map(|(name, all)| ((*name).to_owned(), several(all))).collect(),
+            agent: agents.iter().map(|(name, all)| ((*name).to_owned(), told(name, all))).collect(),
             evaluation: evaluations.values().flat_map(|all| several(all)).collect(),
         }
     }
@@ -105,8 +131,7 @@ impl Differing {
                 |name: &String| axes.get(name).cloned().unwrap_or_else(|| "default".to_owned());
             names.iter().map(|name| (name.clone(), value(name))).collect()
         };
-        let mut all =
-            if run.baseline.is_some() { Axes::new() } else { pick(agent, &run.agent_axes) };
+        let mut all = if run.plain.is_some() { Axes::new() } else { pick(agent, &run.agent_axes) };
         all.extend(pick(&self.evaluation, &run.evaluation_axes));
         all
     }

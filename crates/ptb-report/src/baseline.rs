@@ -62,7 +62,7 @@ fn key(run: &Run) -> Key {
 
 fn known(runs: &[Run], submit: Submit) -> BTreeMap<Key, Known> {
     let mut scores: BTreeMap<Key, Vec<(f64, Option<f64>)>> = BTreeMap::new();
-    for run in runs.iter().filter(|run| run.baseline == Some(submit)) {
+    for run in runs.iter().filter(|run| run.plain == Some(submit)) {
         if let Some((own, stderr)) = run.score().and_then(|s| Some((s.own_score?, s.own_stderr))) {
             scores.entry(key(run)).or_default().push((own, stderr));
         }

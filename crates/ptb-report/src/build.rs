@@ -78,7 +78,7 @@ fn assemble(
     // An agent may be called like a baseline; they share no row.
     let mut groups: BTreeMap<(&str, bool, Axes), Vec<&Run>> = BTreeMap::new();
     for run in runs {
-        let key = (run.agent.as_str(), run.baseline.is_some(), differing.axes(run));
+        let key = (run.agent.as_str(), run.baseline, differing.axes(run));
         groups.entry(key).or_default().push(run);
     }
     let mut report = Report {

@@ -72,7 +72,10 @@ pub(crate) struct Run {
     pub(crate) id: String,
     pub(crate) experiment: String,
     pub(crate) agent: String,
-    pub(crate) baseline: Option<Submit>,
+    /// Whether nothing ran: a known model was submitted.
+    pub(crate) baseline: bool,
+    /// The model that a baseline submitted to be asked as every submission is: what others compare with.
+    pub(crate) plain: Option<Submit>,
     pub(crate) model: String,
     pub(crate) benchmark: String,
     pub(crate) repeat: u32,
@@ -122,7 +125,8 @@ impl Run {
             outcome,
             agent_axes: agent_axes(&spec),
             evaluation_axes: evaluation_axes(&spec),
-            baseline: match &spec.agent.action {
+            baseline: spec.agent.is_baseline(),
+            plain: match &spec.agent.action {
                 AgentAction::Submit(submit) => Some(*submit),
                 _ => None,
             },

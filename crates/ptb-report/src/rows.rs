@@ -68,7 +68,7 @@ pub(crate) fn row(
     columns: &[Column],
     baselines: &BaselineScores,
 ) -> Row {
-    let baseline = runs.iter().all(|run| run.baseline.is_some());
+    let baseline = runs.iter().all(|run| run.baseline);
     let cells = gather(runs, baselines);
     let by_column: Vec<Option<&ColumnRuns>> =
         columns.iter().map(|c| cells.get(c.benchmark.as_str())).collect();

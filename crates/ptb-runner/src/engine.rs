@@ -26,6 +26,11 @@ fn engine(name: &str, ptb: &Path) -> Result<Box<dyn Engine>, EndpointError> {
     }
 }
 
+/// Whether the engine called `name` is a server that takes messages alone (see [`Url::parse`]).
+pub fn only_chats(name: &str) -> bool {
+    name.ends_with("?chat")
+}
+
 /// Starts the engine called `name` for a model; `ptb` is this program.
 pub async fn serve(name: &str, ptb: &Path, served: Served<'_>) -> Result<Running, StartError> {
     let engine = engine(name, ptb).map_err(|e| StartError::Ended {

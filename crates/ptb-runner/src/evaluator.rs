@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use ptb_core::cell::RunSpec;
 use ptb_core::failure::FailureKind;
+use ptb_core::registry::Asking;
 use ptb_eval::{EvalError, EvalSpec, Prepared};
 use ptb_gateway::{
     EvaluationFault, EvaluationRequest, Evaluator, FaultKind, ModelSource, Outcome, Progress,
@@ -69,6 +70,7 @@ impl DoorEvaluator {
             data: inner.spec.data.clone(),
             chat_template: inner.spec.chat_template.clone(),
             chat: inner.spec.model.value.chat.clone(),
+            asking: Asking::default(),
             model_dir: path.clone(),
             links,
             tokenizer_dir: Some(inner.base.clone()),

@@ -20,7 +20,7 @@ mod store;
 mod tree;
 
 pub use context::{Context, Notice, Programs, ProgramsError, Progress};
-pub use engine::{Served, serve};
+pub use engine::{Served, only_chats, serve};
 pub use failure::Ended;
 pub use output::OutputLine;
 pub use preflight::{Preflight, preflight, readable};

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
-use ptb_core::registry::{Submit, Weights};
+use ptb_core::registry::{Benchmark, Entry, PromptForm, Submit, Weights};
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::weights_dir;
+use ptb_eval::{EvalError, weights_dir};
 use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
-use ptb_tasks::data::load;
-use ptb_tasks::prompt::Prompter;
+use ptb_tasks::TaskError;
+use ptb_tasks::data::{Dataset, load};
+use ptb_tasks::prompt::{FewShotPrompter, Prompter};
 
+use crate::engine::only_chats;
 use crate::stages::weights_bytes;
 
 /// Copies of the base model that one agent's run may keep at once: in the workspace, two snapshots, the
@@ -43,14 +45,12 @@ fn requirement(e: impl std::fmt::Display) -> Preflight {
 /// into them. `results` is where runs will lie.
 pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight> {
     data(specs)?;
+    few_shot(specs)?;
     let specs = &*specs;
     let mut models = BTreeMap::new();
     let mut walls = BTreeSet::new();
     for spec in specs {
-        let submit = match spec.agent.action {
-            AgentAction::Submit(submit) => Some(submit),
-            _ => None,
-        };
+        let submit = spec.agent.submits();
         models.insert((&spec.model.id, submit == Some(Submit::Instruct)), spec);
         if submit.is_none() {
             walls.insert(&spec.sandbox);
@@ -102,6 +102,35 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         hashes.insert(source, spec.data_sha256.clone());
     }
     Ok(())
+}
+
+/// Asks the first sample of each few-shot baseline, and writes the text's hash into its spec.
+fn few_shot(specs: &mut [RunSpec]) -> Result<(), Preflight> {
+    let mut hashes: BTreeMap<(String, Option<PathBuf>), String> = BTreeMap::new();
+    for spec in specs {
+        let AgentAction::Baseline(baseline) = &mut spec.agent.action else { continue };
+        if baseline.asking.prompt != PromptForm::FewShot {
+            continue;
+        }
+        if only_chats(&spec.engine) {
+            return Err(input(EvalError::ChatOnly));
+        }
+        let source = (spec.benchmark.id.clone(), spec.data.clone());
+        if !hashes.contains_key(&source) {
+            let text = load(&spec.benchmark, spec.data.as_deref())
+                .and_then(|dataset| first_text(&spec.benchmark, &dataset))
+                .map_err(input)?;
+            hashes.insert(source.clone(), sha256_hex(text.as_bytes()));
+        }
+        baseline.few_shot_sha256 = hashes[&source].clone();
+    }
+    Ok(())
+}
+
+/// The few-shot text of the first sample.
+fn first_text(benchmark: &Entry<Benchmark>, dataset: &Dataset) -> Result<String, TaskError> {
+    let prompter = FewShotPrompter::new(benchmark, dataset)?;
+    dataset.samples.first().map_or(Ok(String::new()), |sample| prompter.text(sample))
 }
 
 /// `/dev/nvidia0` and so on, in order: one for each GPU (NVIDIA driver documentation, device nodes).

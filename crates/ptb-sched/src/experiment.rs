@@ -244,10 +244,7 @@ impl Check<'_> {
                     (None, []) => vec![None],
                     (None, many) => many.iter().cloned().map(Some).collect(),
                 };
-                let action = match entry.value.submit {
-                    Some(submit) => AgentAction::Submit(submit),
-                    None => AgentAction::Command(entry.clone()),
-                };
+                let action = AgentAction::of(entry);
                 agents.extend(models.into_iter().map(|model| AgentSpec {
                     name: model.as_ref().map_or(id.to_owned(), |m| format!("{id}/{m}")),
                     action: action.clone(),
@@ -276,7 +273,7 @@ impl Check<'_> {
     /// The model's entry, its paths made absolute.
     fn model(&self, id: &str, agent: &AgentSpec) -> Checked<Entry<Model>> {
         let mut model = self.named(id, self.registry.model(id))?.clone();
-        let instruct = matches!(agent.action, AgentAction::Submit(Submit::Instruct));
+        let instruct = agent.submits() == Some(Submit::Instruct);
         if instruct && model.value.instruct.is_none() {
             let message = format!("`{id}` has no instruct counterpart");
             return self.fault(

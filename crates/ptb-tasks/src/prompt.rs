@@ -1,8 +1,8 @@
-//! From a sample to chat messages, by the benchmark's templates.
+//! From a sample to chat messages, or to a plain few-shot text, by the benchmark's templates.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, context};
-use ptb_core::registry::{Benchmark, Entry, FewShot, Role};
+use ptb_core::registry::{Benchmark, Entry, FewShot, FewShotPrompt, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, Sample};
@@ -39,7 +39,7 @@ impl Prompter {
                 .map_err(|e| fault(benchmark, "read", &format!("message {}", i + 1), &e))?;
         }
         let examples = match &prompt.few_shot {
-            Some(few_shot) => examples(&mut environment, benchmark, few_shot, dataset)?,
+            Some(few_shot) => examples(&environment, benchmark, few_shot, dataset)?,
             None => String::new(),
         };
         Ok(Self { environment, roles: prompt.messages.iter().map(|m| m.role).collect(), examples })
@@ -63,6 +63,63 @@ impl Prompter {
     }
 }
 
+/// A benchmark's few-shot text, its template parsed and its examples filled in.
+#[derive(Debug)]
+pub struct FewShotPrompter {
+    environment: Environment<'static>,
+    examples: String,
+}
+
+/// The template's name in its environment.
+const TEXT: &str = "text";
+
+impl FewShotPrompter {
+    /// Parses the template and reads the train split for the examples.
+    ///
+    /// # Errors
+    /// A benchmark without the table `[few_shot]`, a template that is wrong, a train split that cannot be had
+    /// or has no such row.
+    pub fn new(benchmark: &Entry<Benchmark>, dataset: &Dataset) -> Result<Self, TaskError> {
+        let FewShotPrompt { text, examples: few_shot, .. } =
+            benchmark.value.few_shot.as_ref().ok_or_else(|| no_few_shot(benchmark))?;
+        let parse = || -> Result<_, Error> {
+            let mut environment = environment()?;
+            environment.add_template_owned(TEXT, text.clone())?;
+            Ok(environment)
+        };
+        let environment = parse().map_err(|e| fault(benchmark, "read", "few-shot text", &e))?;
+        let examples = examples(&environment, benchmark, few_shot, dataset)?;
+        Ok(Self { environment, examples })
+    }
+
+    /// The text that asks a sample.
+    ///
+    /// # Errors
+    /// A template that cannot be filled in.
+    pub fn text(&self, sample: &Sample) -> Result<String, TaskError> {
+        let values = context! { question => &sample.question, examples => &self.examples };
+        let filled = self.environment.get_template(TEXT).and_then(|t| t.render(values));
+        filled.map_err(|e| TaskError::Template {
+            action: format!("fill in the few-shot text for sample {}", sample.id),
+            reason: e.to_string(),
+            hint: "the few-shot text sees `question` and `examples`".to_owned(),
+        })
+    }
+}
+
+fn no_few_shot(benchmark: &Entry<Benchmark>) -> TaskError {
+    let id = &benchmark.id;
+    let place = match benchmark.source.as_str() {
+        "built-in" => format!("a copy of its file, ./registry/benchmarks/{id}/benchmark.toml"),
+        path => path.to_owned(),
+    };
+    TaskError::Benchmark {
+        benchmark: id.clone(),
+        reason: "it has no few-shot prompt".to_owned(),
+        hint: format!("add a table [few_shot] to {place}, or leave few-shot baselines out"),
+    }
+}
+
 fn environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
@@ -74,7 +131,7 @@ fn environment() -> Result<Environment<'static>, Error> {
 }
 
 fn examples(
-    environment: &mut Environment<'static>,
+    environment: &Environment<'static>,
     benchmark: &Entry<Benchmark>,
     few_shot: &FewShot,
     dataset: &Dataset,
@@ -103,6 +160,6 @@ fn fault(benchmark: &Entry<Benchmark>, action: &str, which: &str, e: &Error) -> 
     TaskError::Template {
         action: format!("{action} the template of the {which} of benchmark {}", benchmark.id),
         reason: e.to_string(),
-        hint: format!("correct [prompt] in {}", benchmark.source),
+        hint: format!("correct the prompts in {}", benchmark.source),
     }
 }

@@ -184,6 +184,10 @@ pub(crate) struct EvalArgs {
     /// Keep completions and metrics here; run again, the evaluation goes on.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Ask with the benchmark's few-shot prompt: solved examples in plain text, no chat template. Sampling is
+    /// that of the agent `few-shot` (temperature 0.6, top-p 0.95), not the model's own.
+    #[arg(long)]
+    pub(crate) few_shot: bool,
     /// Only the first N samples.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,

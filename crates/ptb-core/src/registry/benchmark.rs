@@ -17,6 +17,9 @@ pub struct Benchmark {
     pub data: Data,
     /// How a sample becomes chat messages.
     pub prompt: Prompt,
+    /// How a sample becomes plain text after solved examples, for baselines with `prompt = "few-shot"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub few_shot: Option<FewShotPrompt>,
     /// Limits of a completion.
     pub generation: Generation,
     /// How an answer is scored.
@@ -142,6 +145,20 @@ pub enum Role {
     Assistant,
 }
 
+/// A plain text that a model goes on with, without a chat template: solved examples, then the question.
+/// Only baselines are asked in this way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FewShotPrompt {
+    /// Template of the whole text; sees `examples` (joined) and `question`.
+    pub text: String,
+    /// Texts that end a completion, in place of `generation.stop`: after its answer a base model goes on with
+    /// a next example, whose number must not be taken for the answer.
+    pub stop: Vec<String>,
+    /// The examples.
+    pub examples: FewShot,
+}
+
 /// Few-shot examples: named rows of the train split, in this order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -251,6 +268,21 @@ pub enum Publication {
     None,
 }
 
+impl FewShotPrompt {
+    fn fault(&self) -> Option<(&'static str, String, String)> {
+        if self.examples.rows.is_empty() {
+            let message = "there are no examples in [few_shot.examples]".to_owned();
+            return Some(("[few_shot.examples]", message, "name rows of the train split".into()));
+        }
+        if self.stop.is_empty() || self.stop.iter().any(String::is_empty) {
+            let message = "[few_shot] has no `stop`, or an empty one".to_owned();
+            let hint = "give the text that begins a next example: a base model goes on with it";
+            return Some(("[few_shot]", message, hint.into()));
+        }
+        None
+    }
+}
+
 impl Benchmark {
     /// What is wrong beyond the form: (text to point at, message, hint).
     pub(super) fn fault(&self) -> Option<(&'static str, String, String)> {
@@ -266,6 +298,9 @@ impl Benchmark {
                 "the prompt has no messages".into(),
                 "add [[prompt.messages]]".into(),
             ));
+        }
+        if let Some(fault) = self.few_shot.as_ref().and_then(FewShotPrompt::fault) {
+            return Some(fault);
         }
         if self.evaluate.seeds.is_empty() {
             return Some((

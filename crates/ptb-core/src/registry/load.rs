@@ -277,4 +277,106 @@ mod tests {
         let e = Registry::load(&[dir.path().to_owned()]).unwrap_err();
         assert!(e.to_string().contains("exactly one of"), "{e}");
     }
+
+    /// What a registry says to `agents/a.toml` with this text.
+    fn agent_fault(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("agents")).unwrap();
+        fs::write(dir.path().join("agents/a.toml"), text).unwrap();
+        let e = Registry::load(&[dir.path().to_owned()]).unwrap_err();
+        let hint = Diagnostic::help(&e).map(|h| format!(" | {h}")).unwrap_or_default();
+        format!("{e}{hint}").replace(&format!("{}/", dir.path().display()), "")
+    }
+
+    #[test]
+    fn only_baselines_set_prompt_and_sampling() {
+        let command = "name = \"a\"\ncommand = [\"x\", \"{prompt}\"]\n";
+        let base = "name = \"a\"\nsubmit = \"base\"\n";
+        let cases = [
+            (
+                command,
+                "[sampling]\ntemperature = 0.6\n",
+                "a.toml:3:1: `[sampling]` is for baselines",
+                "generation_config.json",
+            ),
+            (
+                command,
+                "prompt = \"few-shot\"\n",
+                "a.toml:3:1: `prompt` is for baselines",
+                "leave `prompt` out",
+            ),
+            (
+                command,
+                "prompt = \"chat\"\n",
+                "a.toml:3:1: `prompt` is for baselines",
+                "leave `prompt` out",
+            ),
+            (base, "[sampling]\n", "a.toml:3:1: [sampling] sets nothing", "leave the table out"),
+            (
+                base,
+                "[sampling]\ntemperature = -0.1\n",
+                "a.toml:4:1: temperature = -0.1 is out of range",
+                "from 0 to 100",
+            ),
+            (
+                base,
+                "[sampling]\ntop_p = 0.0\n",
+                "a.toml:4:1: top_p = 0 is out of range",
+                "above 0 to 1",
+            ),
+            (
+                base,
+                "[sampling]\ntop_p = nan\n",
+                "a.toml:4:1: top_p = NaN is out of range",
+                "above 0 to 1",
+            ),
+            (
+                base,
+                "[sampling]\nmin_p = 2\n",
+                "a.toml:4:1: min_p = 2 is out of range",
+                "from 0 to 1",
+            ),
+            (base, "[sampling]\ntop_k = -1\n", "a.toml:4:9: invalid value", ""),
+            (
+                base,
+                "[sampling]\ntemprature = 1.0\n",
+                "a.toml:4:1: unknown field `temprature`",
+                "did you mean `temperature`?",
+            ),
+            (
+                base,
+                "prompt = \"few_shot\"\n",
+                "a.toml:3:10: unknown variant `few_shot`",
+                "did you mean `few-shot`?",
+            ),
+        ];
+        for (head, more, message, hint) in cases {
+            let told = agent_fault(&format!("{head}{more}"));
+            assert!(told.contains(message) && told.contains(hint), "{more:?} is told as: {told}");
+        }
+    }
+
+    #[test]
+    fn a_few_shot_prompt_needs_examples_and_an_end() {
+        let built_in = BUILT_IN.get_file("benchmarks/gsm8k/benchmark.toml").unwrap();
+        let text = built_in.contents_utf8().unwrap();
+        let (before, after) = text.split_once("[few_shot.examples]\nrows = [").unwrap();
+        let no_rows =
+            format!("{before}[few_shot.examples]\nrows = []{}", after.split_once(']').unwrap().1);
+        let stop = "stop = [\"\\nQuestion:\"]";
+        assert!(text.contains(stop));
+        let cases = [
+            (no_rows, "there are no examples in [few_shot.examples]"),
+            (text.replace(stop, "stop = []"), "[few_shot] has no `stop`"),
+            (text.replace(stop, "stop = [\"\"]"), "[few_shot] has no `stop`, or an empty one"),
+        ];
+        for (text, message) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("benchmarks/x/benchmark.toml");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            let e = Registry::load(&[dir.path().to_owned()]).unwrap_err().to_string();
+            assert!(e.contains(message) && !e.contains("toml:1:1:"), "{e}");
+        }
+    }
 }

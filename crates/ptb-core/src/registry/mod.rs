@@ -5,6 +5,7 @@
 //! `chat-templates/<id>.jinja`.
 
 mod agent;
+mod asking;
 mod benchmark;
 mod edition;
 mod load;
@@ -13,9 +14,10 @@ mod model;
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, Submit};
+pub use asking::{Asking, PromptForm, SamplingChoice};
 pub use benchmark::{
-    Benchmark, Contamination, Data, Evaluate, FewShot, Form, Generation, Generator, HubData,
-    Message, Prompt, Publication, Publish, Role, Scorer, ScorerKind, Weight,
+    Benchmark, Contamination, Data, Evaluate, FewShot, FewShotPrompt, Form, Generation, Generator,
+    HubData, Message, Prompt, Publication, Publish, Role, Scorer, ScorerKind, Weight,
 };
 pub use edition::Edition;
 pub use load::{Registry, RegistryError};

@@ -36,7 +36,7 @@ pub struct RunSummary {
     pub experiment: String,
     /// Name of the agent.
     pub agent: String,
-    /// What the agent is: `baseline base`, `baseline instruct`, `command`, `folder`.
+    /// What the agent is: `baseline base`, `baseline instruct` (and how it was asked), `command`, `folder`.
     pub action: String,
     /// The model that drives the agent, and its options.
     pub options: Vec<(String, String)>,
@@ -118,6 +118,20 @@ pub struct ScoreSummary {
     pub submission: Submission,
 }
 
+/// What the agent is, in a few words.
+fn action(action: &AgentAction) -> String {
+    let known = |submit: Submit| match submit {
+        Submit::Base => "baseline base",
+        Submit::Instruct => "baseline instruct",
+    };
+    match action {
+        AgentAction::Submit(submit) => known(*submit).to_owned(),
+        AgentAction::Baseline(b) => format!("{}, {}", known(b.submit), b.asking),
+        AgentAction::Command(_) => "command".to_owned(),
+        AgentAction::Folder { .. } => "folder".to_owned(),
+    }
+}
+
 impl Schema for RunSummary {
     const KIND: &'static str = "run summary";
     const VERSION: u32 = 1;
@@ -151,13 +165,7 @@ impl RunSummary {
             created: record.created,
             experiment: spec.experiment,
             agent: spec.agent.name,
-            action: match spec.agent.action {
-                AgentAction::Submit(Submit::Base) => "baseline base",
-                AgentAction::Submit(Submit::Instruct) => "baseline instruct",
-                AgentAction::Command(_) => "command",
-                AgentAction::Folder { .. } => "folder",
-            }
-            .to_owned(),
+            action: action(&spec.agent.action),
             options: driver.into_iter().chain(spec.agent.options).collect(),
             model: spec.model.id,
             benchmark: spec.benchmark.id,

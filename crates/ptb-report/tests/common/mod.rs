@@ -144,6 +144,15 @@ pub(crate) fn baseline(submit: Submit, model: &str, benchmark: &str, own: f64) -
     make
 }
 
+/// A run of the built-in agent `few-shot`.
+pub(crate) fn few_shot(model: &str, benchmark: &str, own: f64) -> Make {
+    let registry = Registry::load(&[]).unwrap();
+    let action = AgentAction::of(registry.agent("few-shot").unwrap());
+    let mut make = make("few-shot", action, model, benchmark, End::OwnWithError(own, 0.01));
+    make.seconds = 0.0;
+    make
+}
+
 fn make(name: &str, action: AgentAction, model: &str, benchmark: &str, end: End) -> Make {
     let spec = RunSpec {
         experiment: "exp".to_owned(),

@@ -52,6 +52,7 @@ impl Run<'_> {
             data: spec.data.clone(),
             chat_template: spec.chat_template.clone(),
             chat: spec.model.value.chat.clone(),
+            asking: spec.agent.asking(),
             model_dir: model.clone(),
             links,
             tokenizer_dir: Some(base.clone()),

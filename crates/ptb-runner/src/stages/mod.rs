@@ -10,7 +10,7 @@ mod workspace;
 
 use std::path::{Path, PathBuf};
 
-use ptb_core::cell::{AgentAction, RunSpec};
+use ptb_core::cell::RunSpec;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{RunDir, Score, Stage, StageFailure, StageState, Submission};
@@ -134,15 +134,15 @@ impl Run<'_> {
 
     /// Where the submission lies, and where links in it may lead.
     fn submitted(&self) -> Result<(PathBuf, Links), StageFailure> {
-        match self.spec().agent.action {
-            AgentAction::Submit(Submit::Base) => Ok((self.base()?, Links::Follow)),
-            AgentAction::Submit(Submit::Instruct) => match self.instruct() {
+        match self.spec().agent.submits() {
+            Some(Submit::Base) => Ok((self.base()?, Links::Follow)),
+            Some(Submit::Instruct) => match self.instruct() {
                 Some(path) => Ok((path, Links::Follow)),
                 None => Err(harness(
                     "the instruct model is not on this machine; hint: fetch it, then run again",
                 )),
             },
-            _ => Ok((self.dir().final_model(), Links::Inside)),
+            None => Ok((self.dir().final_model(), Links::Inside)),
         }
     }
 }

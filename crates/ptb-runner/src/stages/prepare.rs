@@ -41,6 +41,11 @@ impl Run<'_> {
         let mut limits = BTreeMap::new();
         match &spec.agent.action {
             AgentAction::Submit(_) => {}
+            AgentAction::Baseline(baseline) if baseline.few_shot_sha256.is_empty() => {}
+            AgentAction::Baseline(baseline) => {
+                let sha256 = baseline.few_shot_sha256.clone();
+                hashes.insert("few-shot prompt".into(), sha256);
+            }
             AgentAction::Command(entry) => {
                 drop(hashes.insert("agent".into(), entry.sha256.clone()))
             }

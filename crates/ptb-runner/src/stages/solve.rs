@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ptb_agents::{Places, command};
-use ptb_core::cell::AgentAction;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{StageFailure, Submission};
@@ -71,7 +70,7 @@ impl Schema for AttemptEnd {
 
 impl Run<'_> {
     pub(super) async fn solve(&mut self) -> Result<(), StageFailure> {
-        if let AgentAction::Submit(submit) = self.spec().agent.action {
+        if let Some(submit) = self.spec().agent.submits() {
             let known = if submit == Submit::Base { "base" } else { "instruct" };
             let submission = Submission::Known(known.to_owned());
             return self

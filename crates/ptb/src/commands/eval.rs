@@ -4,10 +4,11 @@ use std::path::Path;
 
 use ptb_core::failure::ExitCode;
 use ptb_core::files::write_json;
+use ptb_core::registry::{Asking, PromptForm, Registry};
 use ptb_core::run::Metrics;
 use ptb_eval::{EvalError, EvalSpec, Prepared, weights_dir};
 use ptb_model::Links;
-use ptb_runner::{Notice, Served, serve};
+use ptb_runner::{Notice, Served, only_chats, serve};
 use serde_json::json;
 
 use super::registry;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
             serde_json::to_string_pretty(&value).map_err(Fault::harness)?
         ));
     }
-    print::out(&summary(&metrics))?;
+    print::out(&summary(&metrics, args.few_shot))?;
     if let Some(out) = &args.out {
         print::err(&format!("kept in {}", out.display()));
     }
@@ -56,6 +57,9 @@ fn check(args: &EvalArgs) -> Result<(), Fault> {
     if args.engine != "builtin" {
         ptb_infer::Url::parse(&args.engine)
             .map_err(|e| Fault::usage(format!("unknown engine: {e}, or `builtin`")))?;
+    }
+    if args.few_shot && only_chats(&args.engine) {
+        return Err(fault(EvalError::ChatOnly));
     }
     if let Some(file) = &args.json_output_file {
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -97,6 +101,7 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         data: args.data.clone(),
         chat_template,
         chat: model.value.chat.clone(),
+        asking: asking(args, &registry)?,
         model_dir: args.model_path.clone(),
         links: Links::Follow,
         tokenizer_dir: base.ok().map(|(dir, _)| dir),
@@ -107,6 +112,23 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
         benchmark,
     })
+}
+
+/// With `--few-shot` as the registry's agent of that name is asked, so that both mean the same.
+fn asking(args: &EvalArgs, registry: &Registry) -> Result<Asking, Fault> {
+    if !args.few_shot {
+        return Ok(Asking::default());
+    }
+    let agent = registry.agent("few-shot").map_err(Fault::file)?;
+    let asking = agent.value.asking();
+    if asking.prompt != PromptForm::FewShot {
+        return Err(Fault::usage(format!(
+            "the agent `few-shot` of {} has no few-shot prompt, so --few-shot means nothing; hint: give it \
+             submit = \"base\" and prompt = \"few-shot\", or another name",
+            agent.source
+        )));
+    }
+    Ok(asking)
 }
 
 async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Result<Metrics, Fault> {
@@ -146,16 +168,20 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
 /// Here a model that cannot be evaluated is bad input: nobody is judged.
 fn fault(e: EvalError) -> Fault {
     let code = match &e {
-        EvalError::Task(_) | EvalError::Model(_) | EvalError::Tokenizer { .. } => ExitCode::Usage,
+        EvalError::Task(_)
+        | EvalError::Model(_)
+        | EvalError::Tokenizer { .. }
+        | EvalError::ChatOnly => ExitCode::Usage,
         other => other.kind().into(),
     };
     Fault::new(code, e)
 }
 
-fn summary(metrics: &Metrics) -> String {
+fn summary(metrics: &Metrics, few_shot: bool) -> String {
+    let form = if few_shot { " (few-shot)" } else { "" };
     let part = if metrics.complete { "all samples" } else { "part of the samples" };
     format!(
-        "{}: accuracy {:.4} +- {:.4} over {} samples ({part}) x {} seed(s); {} without a readable answer, {} cut at the token limit, {} errors\n",
+        "{}{form}: accuracy {:.4} +- {:.4} over {} samples ({part}) x {} seed(s); {} without a readable answer, {} cut at the token limit, {} errors\n",
         metrics.benchmark,
         metrics.accuracy,
         metrics.stderr,

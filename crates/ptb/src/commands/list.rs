@@ -25,7 +25,10 @@ pub(crate) fn run(args: &ListArgs) -> Outcome {
         }),
         Kind::Agents => tell(args.json, registry.agents(), |a| {
             let line = if a.description.is_empty() { &a.name } else { &a.description };
-            line.clone()
+            match a.asking().to_string() {
+                asked if asked.is_empty() => line.clone(),
+                asked => format!("{line} ({asked})"),
+            }
         }),
         Kind::Editions => tell(args.json, registry.editions(), |e| e.description.clone()),
     }
