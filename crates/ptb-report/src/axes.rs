@@ -39,12 +39,15 @@ pub(crate) fn agent_axes(spec: &RunSpec) -> Axes {
     options.chain(fixed.map(|(axis, value)| (axis.to_owned(), value))).collect()
 }
 
+/// Axis of baselines alone: how they are asked, in words.
+pub(crate) const ASKED: &str = "asked";
+
 /// Axis whose values are a benchmark's own: compared within one benchmark alone.
 const FEW_SHOT: &str = "few-shot prompt";
 
 /// How a baseline is asked where that is not how submissions are.
 fn asked(baseline: &Baseline, spec: &RunSpec) -> Axes {
-    let mut axes = Axes::from([("asked".to_owned(), baseline.asking.to_string())]);
+    let mut axes = Axes::from([(ASKED.to_owned(), baseline.asking.to_string())]);
     if baseline.asking.prompt == PromptForm::FewShot {
         let few_shot = (&baseline.few_shot_sha256, &spec.benchmark.value.few_shot);
         axes.insert(FEW_SHOT.to_owned(), digest(&few_shot));

@@ -29,6 +29,7 @@ pub(crate) fn notes(report: &Report, runs: &[Run]) -> Vec<String> {
     notes.extend(partial(report));
     notes.extend(unequal(report));
     notes.extend(spreads(report));
+    notes.extend(asked(runs));
     notes.extend(limits(runs));
     notes.extend(unwalled(runs));
     notes
@@ -203,6 +204,14 @@ fn unwalled(runs: &[Run]) -> Option<String> {
     let count = runs.iter().filter(|run| run.unwalled).count();
     (count > 0)
         .then(|| format!("{} without isolation (sandbox none)", crate::text::count(count, "run")))
+}
+
+/// Baselines whose prompt or sampling is not that of every submission.
+fn asked(runs: &[Run]) -> Option<String> {
+    let asked: BTreeSet<String> =
+        runs.iter().filter_map(|run| Some(format!("{} ({})", run.agent, run.asked()?))).collect();
+    (!asked.is_empty())
+        .then(|| format!("baselines that are asked in a way of their own: {}", some_of(&asked)))
 }
 
 fn limits(runs: &[Run]) -> Option<String> {

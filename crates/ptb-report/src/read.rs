@@ -9,7 +9,7 @@ use ptb_core::files::read_json;
 use ptb_core::registry::Submit;
 use ptb_core::run::{Counts, RunDir, RunRecord, Score, Stage, StageState};
 
-use crate::axes::{Axes, agent_axes, evaluation_axes};
+use crate::axes::{ASKED, Axes, agent_axes, evaluation_axes};
 use crate::error::{Problem, ReportError};
 
 /// Run directories below a folder.
@@ -107,6 +107,11 @@ impl Run {
             Outcome::Scored(score) => Some(score),
             Outcome::Unfinished { .. } => None,
         }
+    }
+
+    /// How a baseline was asked, where that is not how submissions are.
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.agent_axes.get(ASKED).filter(|_| self.baseline).map(String::as_str)
     }
 
     fn new(dir: &RunDir, record: RunRecord) -> Result<Self, String> {

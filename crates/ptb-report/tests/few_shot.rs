@@ -38,6 +38,9 @@ fn it_is_a_baseline_in_its_row_and_no_base_score() {
     let row = report.rows.iter().find(|r| r.agent == "few-shot").unwrap();
     assert!(row.baseline && row.axes.is_empty() && row.solve.is_none(), "{row:?}");
     close(row.average, 0.75);
+    let asked =
+        "asked in a way of their own: few-shot (few-shot prompt, temperature 0.6, top_p 0.95)";
+    assert_eq!(report.notes.iter().filter(|n| n.ends_with(asked)).count(), 1, "{:?}", report.notes);
     // Fallback and weights are those of the base model as submissions are asked.
     assert!(report.benchmarks.iter().all(|b| b.origin == Origin::Baselines { models: 1 }));
     close(report.benchmarks[0].weight, 1.0 / 3.0);

@@ -1,7 +1,12 @@
 //! The few-shot baseline from outside: in an experiment beside the others, by hand, and refused where it
 //! cannot be.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a step that fails fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a step that fails fails the test"
+)]
 #![expect(clippy::print_stderr, reason = "a test that skips says why")]
 
 mod support;
