@@ -1,18 +1,18 @@
-//! The architecture, once, in plain tensor operations: what training differentiates and what faster
-//! inference is checked against.
+//! The model for training and as a reference: parameters by name, logits and loss, both differentiable.
 //!
-//! Only operations with a backward pass are used. candle's fused RMS norm, rotary embedding, softmax and
-//! attention have none, and using them makes gradients vanish without an error; so each is written out
-//! here. Formulas: Qwen3 technical report (arXiv 2505.09388) and `transformers`' `modeling_qwen3`.
+//! Formulas: Qwen3 technical report (arXiv 2505.09388) and `transformers`' `modeling_qwen3`. The
+//! arithmetic is in [`grad`](crate::grad); candle's own fused operations (RMS norm, rotary embedding,
+//! softmax, attention) have no backward pass, and using them makes gradients vanish without an error.
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Fault, ModelError};
-use crate::layout::{TensorRole, expected_tensors};
+use crate::grad::{Logits, Loss};
+use crate::layout::expected_tensors;
 
 /// A target that the loss leaves out, as Hugging Face data sets write it; any negative number serves.
 pub const IGNORED: i64 = -100;
@@ -117,18 +117,17 @@ impl Qwen3 {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    fn get(&self, role: TensorRole, layer: usize) -> Result<&Tensor> {
-        let name = role.name(layer);
-        self.tensors.get(&name).ok_or_else(|| missing(&name))
-    }
-
     /// Logits `[batch, time, vocabulary]` of token ids `[batch, time]`; position `t` sees 0 to `t`.
     /// Shorter rows are padded on the right, where padding changes nothing before it.
+    ///
+    /// For training use [`Qwen3::loss`], which keeps less in memory and computes nothing twice.
     ///
     /// # Errors
     /// Ids outside of the vocabulary, or the tensor library's.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.head(&self.hidden(ids)?)
+        let (_, time) = ids.dims2()?;
+        let logits = Logits::new(&self.config, self.known(ids)?, time);
+        self.joined()?.apply_op1(logits)
     }
 
     /// The sum, over the counted positions, of the cross-entropy in nats: a scalar of type f32.
@@ -136,8 +135,12 @@ impl Qwen3 {
     /// `ids` is `[batch, time]`; `targets` has one entry for each id, row by row: the token that should
     /// follow it, or any negative number ([`IGNORED`]) where the loss does not count (prompts, padding).
     /// The sum, not the mean, so that parts of a batch add up exactly: divide by the number of targets
-    /// that are not negative. Logits are computed for those positions alone. Without any the loss is 0 and
-    /// so are the gradients.
+    /// that are not negative. Positions that no counted target depends on are not computed at all.
+    /// Without any counted target the loss is 0 and so are the gradients.
+    ///
+    /// Runs on the calling thread alone. The gradient is computed along with the loss when a parameter is
+    /// a variable or depends on one; memory for what lies between is bounded by some hundred rows, or by
+    /// one sequence, whatever the batch.
     ///
     /// # Errors
     /// Ids or targets outside of the vocabulary, a wrong number of targets, or the tensor library's.
@@ -146,148 +149,38 @@ impl Qwen3 {
         if targets.len() != batch * time {
             candle_core::bail!("{} targets for {batch} x {time} ids", targets.len());
         }
-        let counted = targets.iter().enumerate().filter(|(_, t)| **t >= 0);
-        let rows: Vec<u32> = counted.clone().map(|(i, _)| i as u32).collect();
         let vocabulary = self.config.vocab_size;
-        let wanted = counted.map(|(_, t)| match u32::try_from(*t) {
-            Ok(id) if (id as usize) < vocabulary => Ok(id),
-            _ => candle_core::bail!("target {t} is outside of the vocabulary of {vocabulary}"),
-        });
-        let wanted = wanted.collect::<Result<Vec<u32>>>()?;
-        let x = self.hidden(ids)?;
-        if rows.is_empty() {
-            return x.zeros_like()?.mul(&x)?.sum_all();
+        let unknown = |t: &&i64| usize::try_from(**t).is_ok_and(|t| t >= vocabulary);
+        if let Some(target) = targets.iter().find(unknown) {
+            candle_core::bail!("target {target} is outside of the vocabulary of {vocabulary}");
         }
-        let n = rows.len();
-        let rows = Tensor::from_vec(rows, n, ids.device())?;
-        let x = x.reshape((batch * time, ()))?.index_select(&rows, 0)?.unsqueeze(0)?;
-        let logits = self.head(&x)?.squeeze(0)?;
-        let max = logits.max_keepdim(D::Minus1)?.detach();
-        let sums = logits.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?;
-        let log_sums = (sums.log()? + max)?;
-        let wanted = Tensor::from_vec(wanted, (n, 1), ids.device())?;
-        (log_sums - logits.gather(&wanted, D::Minus1)?)?.sum_all()
+        let all = self.joined()?;
+        let logits = Logits::new(&self.config, self.known(ids)?, time);
+        let loss = Loss::new(logits, targets.to_vec(), all.track_op());
+        all.apply_op1(loss)
     }
 
-    /// The residual stream after the last block.
-    fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
-        let (batch, time) = ids.dims2()?;
-        let embedding = self.get(TensorRole::Embedding, 0)?;
-        let mut x = embedding.index_select(&ids.flatten_all()?, 0)?;
-        x = x.reshape((batch, time, self.config.hidden_size))?;
-        let rope = self.rope(time, ids.device())?;
-        let mask = causal_mask(time, ids.device())?;
-        for layer in 0..self.config.num_layers {
-            let h = self.norm(&x, TensorRole::AttentionNorm, layer)?;
-            x = (x + self.attention(&h, layer, &rope, &mask)?)?;
-            let h = self.norm(&x, TensorRole::FeedForwardNorm, layer)?;
-            x = (x + self.feed_forward(&h, layer)?)?;
+    /// All parameters in one vector, in the order of the layout.
+    fn joined(&self) -> Result<Tensor> {
+        let mut all = Vec::with_capacity(self.tensors.len());
+        for (_, name, _) in expected_tensors(&self.config) {
+            let tensor = self.tensors.get(&name).ok_or_else(|| missing(&name))?;
+            all.push(tensor.flatten_all()?);
         }
-        Ok(x)
+        Tensor::cat(&all, 0)
     }
 
-    fn head(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.norm(x, TensorRole::FinalNorm, 0)?;
-        let head =
-            if self.config.tie_word_embeddings { TensorRole::Embedding } else { TensorRole::Head };
-        self.linear(&x, head, 0)
-    }
-
-    fn linear(&self, x: &Tensor, role: TensorRole, layer: usize) -> Result<Tensor> {
-        let (batch, time, width) = x.dims3()?;
-        let weight = self.get(role, layer)?;
-        let y = x.reshape((batch * time, width))?.matmul(&weight.t()?)?;
-        y.reshape((batch, time, weight.dim(0)?))
-    }
-
-    /// `x / sqrt(mean(x^2) + eps) * gain` over the last dimension.
-    fn norm(&self, x: &Tensor, role: TensorRole, layer: usize) -> Result<Tensor> {
-        let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
-        let scale = (mean + self.config.rms_norm_eps)?.sqrt()?;
-        x.broadcast_div(&scale)?.broadcast_mul(self.get(role, layer)?)
-    }
-
-    fn attention(
-        &self,
-        x: &Tensor,
-        layer: usize,
-        rope: &(Tensor, Tensor),
-        mask: &Tensor,
-    ) -> Result<Tensor> {
-        let c = &self.config;
-        let (batch, time, _) = x.dims3()?;
-        let heads = |role, n| -> Result<Tensor> {
-            self.linear(x, role, layer)?.reshape((batch, time, n, c.head_dim))
-        };
-        let q = self.norm(&heads(TensorRole::Query, c.num_heads)?, TensorRole::QueryNorm, layer)?;
-        let k = self.norm(&heads(TensorRole::Key, c.num_kv_heads)?, TensorRole::KeyNorm, layer)?;
-        let v = heads(TensorRole::Value, c.num_kv_heads)?.transpose(1, 2)?;
-        let q = rotate(&q.transpose(1, 2)?, rope)?;
-        let k = repeat_heads(&rotate(&k.transpose(1, 2)?, rope)?, c.group())?;
-        let v = repeat_heads(&v, c.group())?;
-        let scores =
-            (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * (c.head_dim as f64).powf(-0.5))?;
-        let weights = softmax(&scores.broadcast_add(mask)?)?;
-        let y = weights.matmul(&v)?.transpose(1, 2)?;
-        let y = y.reshape((batch, time, c.num_heads * c.head_dim))?;
-        self.linear(&y, TensorRole::AttentionOut, layer)
-    }
-
-    fn feed_forward(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
-        let gate = self.linear(x, TensorRole::Gate, layer)?;
-        let up = self.linear(x, TensorRole::Up, layer)?;
-        // silu(x) = x * sigmoid(x), written with operations that have a backward pass.
-        let sigmoid = (gate.neg()?.exp()? + 1.0)?.recip()?;
-        self.linear(&(gate * sigmoid)?.mul(&up)?, TensorRole::Down, layer)
-    }
-
-    /// Cosines and sines `[time, head_dim]`, the frequencies repeated for both halves.
-    fn rope(&self, time: usize, device: &Device) -> Result<(Tensor, Tensor)> {
-        let half = self.config.head_dim / 2;
-        let mut angles = Vec::with_capacity(time * half * 2);
-        for t in 0..time {
-            let row: Vec<f32> = (0..half)
-                .map(|i| {
-                    let exponent = (2 * i) as f32 / (2 * half) as f32;
-                    let inverse = 1.0 / (self.config.rope_theta as f32).powf(exponent);
-                    t as f32 * inverse
-                })
-                .collect();
-            angles.extend_from_slice(&row);
-            angles.extend_from_slice(&row);
+    /// The ids, row by row, all within the vocabulary.
+    fn known(&self, ids: &Tensor) -> Result<Vec<u32>> {
+        let all = ids.flatten_all()?.to_vec1::<u32>()?;
+        let vocabulary = self.config.vocab_size;
+        match all.iter().find(|id| **id as usize >= vocabulary) {
+            None => Ok(all),
+            Some(id) => {
+                candle_core::bail!("token id {id} is outside of the vocabulary of {vocabulary}")
+            }
         }
-        let angles = Tensor::from_vec(angles, (time, 2 * half), device)?;
-        Ok((angles.cos()?, angles.sin()?))
     }
-}
-
-/// Rotary embedding of `[batch, heads, time, head_dim]`: the halves (a, b) become
-/// (a cos - b sin, b cos + a sin).
-fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
-    let half = x.dim(D::Minus1)? / 2;
-    let a = x.narrow(D::Minus1, 0, half)?;
-    let b = x.narrow(D::Minus1, half, half)?;
-    let turned = Tensor::cat(&[&b.neg()?, &a], D::Minus1)?;
-    x.broadcast_mul(cos)? + turned.broadcast_mul(sin)?
-}
-
-/// Each key head serves `group` neighbouring query heads.
-fn repeat_heads(x: &Tensor, group: usize) -> Result<Tensor> {
-    let (batch, heads, time, dim) = x.dims4()?;
-    let x = x.unsqueeze(2)?.broadcast_as((batch, heads, group, time, dim))?.contiguous()?;
-    x.reshape((batch, heads * group, time, dim))
-}
-
-fn softmax(x: &Tensor) -> Result<Tensor> {
-    // The maximum only keeps the exponentials small: it cancels, so no gradient flows through it.
-    let max = x.max_keepdim(D::Minus1)?.detach();
-    let e = x.broadcast_sub(&max)?.exp()?;
-    e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
-}
-
-fn causal_mask(time: usize, device: &Device) -> Result<Tensor> {
-    let cell = |i: usize| if i % time > i / time { f32::NEG_INFINITY } else { 0.0 };
-    Tensor::from_vec((0..time * time).map(cell).collect(), (time, time), device)
 }
 
 /// Continues a prompt with the likeliest token, `count` times, running the whole sequence anew for

@@ -5,9 +5,10 @@
 //! checked before it is used, and what is wrong is an error that names the file and the fault.
 //!
 //! The room has two halves. Facts: [`ModelDir`], [`Config`], [`GenerationConfig`],
-//! [`Checkpoint`], [`check_model_dir`], [`tensor_hashes`], [`weights_hash`], [`Tokenizer`].
-//! Mathematics: `forward` (feature `autograd`), the one differentiable definition of the
-//! architecture; faster inference code elsewhere is tested against it.
+//! [`Checkpoint`], [`check_model_dir`], [`tensor_hashes`], [`weights_hash`], [`Tokenizer`]; and
+//! [`save_model`], which leaves a whole model or the former one. Mathematics (feature `autograd`):
+//! `Qwen3`, the one differentiable definition of the architecture, its gradient written out in `grad`;
+//! faster inference code elsewhere is tested against it.
 //!
 //! It must never: know another crate of the house (it goes inside the wall with the fine-tuning
 //! program), map a file into memory (a file cut short by its owner would end the process), follow
@@ -21,6 +22,8 @@ mod error;
 #[cfg(feature = "autograd")]
 mod forward;
 mod generation;
+#[cfg(feature = "autograd")]
+mod grad;
 mod hash;
 mod header;
 mod layout;

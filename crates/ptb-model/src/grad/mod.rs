@@ -1,0 +1,123 @@
+//! The model's gradient, written out: the operations that [`Qwen3`](crate::Qwen3) hands to the tensor
+//! library, which differentiates what lies around them (adapters, optimisers, other losses).
+//!
+//! Chains of small tensor operations spend most of a small model's time on allocating, copying and adding
+//! up tensors. Here a pass is matrix products of the `gemm` crate and a few loops between them, on one
+//! thread: whoever trains divides a batch and gives each thread a part. Every loop and its gradient is
+//! tested against the same formula in plain tensor operations, and the whole against finite differences.
+//!
+//! It must never: start a thread, or depend on anything but the parameters and the batch.
+
+mod attention;
+mod block;
+mod feed;
+mod gemm;
+mod head;
+mod norm;
+mod pack;
+mod pass;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use crate::config::Config;
+use pack::Pack;
+use pass::{Ids, Model};
+
+/// Logits of token ids, of all parameters joined in the order of the layout.
+pub(crate) struct Logits {
+    pack: Pack,
+    ids: Vec<u32>,
+    time: usize,
+}
+
+impl Logits {
+    /// For `ids` of sequences of `time` tokens, each id within the vocabulary.
+    pub(crate) fn new(config: &Config, ids: Vec<u32>, time: usize) -> Self {
+        Self { pack: Pack::new(config), ids, time }
+    }
+
+    fn ids(&self) -> Ids<'_> {
+        Ids { all: &self.ids, time: self.time }
+    }
+}
+
+impl CustomOp1 for Logits {
+    fn name(&self) -> &'static str {
+        "qwen3-logits"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let all = joined(&self.pack, storage, layout)?;
+        let logits = Model { pack: self.pack, all }.logits(self.ids());
+        let batch = self.ids.len().checked_div(self.time).unwrap_or(0);
+        Ok((CpuStorage::F32(logits), (batch, self.time, self.pack.vocabulary).into()))
+    }
+
+    fn bwd(&self, all: &Tensor, _: &Tensor, d: &Tensor) -> Result<Option<Tensor>> {
+        let (all, d) = (all.to_vec1::<f32>()?, d.flatten_all()?.to_vec1::<f32>()?);
+        let grads = Model { pack: self.pack, all: &all }.logits_back(self.ids(), &d);
+        Ok(Some(Tensor::from_vec(grads, self.pack.len(), &candle_core::Device::Cpu)?))
+    }
+}
+
+/// Sum of cross-entropies, of all parameters joined. The gradient is computed along with the value, as
+/// long as what it needs is at hand; going back only scales it.
+pub(crate) struct Loss {
+    logits: Logits,
+    targets: Vec<i64>,
+    gradient: Option<Mutex<Option<Tensor>>>,
+}
+
+impl Loss {
+    /// `targets` has one for each id: within the vocabulary, or negative and not counted. Without
+    /// `gradient` there is no way back.
+    pub(crate) fn new(logits: Logits, targets: Vec<i64>, gradient: bool) -> Self {
+        Self { logits, targets, gradient: gradient.then(Mutex::default) }
+    }
+}
+
+impl CustomOp1 for Loss {
+    fn name(&self) -> &'static str {
+        "qwen3-loss"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Logits { pack, .. } = self.logits;
+        let all = joined(&pack, storage, layout)?;
+        let wanted = self.gradient.is_some();
+        let (loss, gradient) = Model { pack, all }.loss(self.logits.ids(), &self.targets, wanted);
+        if let (Some(place), Some(gradient)) = (&self.gradient, gradient) {
+            let gradient = Tensor::from_vec(gradient, pack.len(), &candle_core::Device::Cpu)?;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradient);
+        }
+        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, d: &Tensor) -> Result<Option<Tensor>> {
+        let place =
+            self.gradient.as_ref().map(|g| g.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(gradient) = place.as_ref().and_then(|g| g.as_ref()) else {
+            bail!("the loss was computed without a gradient")
+        };
+        match d.to_scalar::<f32>()? {
+            1.0 => Ok(Some(gradient.clone())),
+            d => Ok(Some(gradient.affine(f64::from(d), 0.0)?)),
+        }
+    }
+}
+
+fn joined<'a>(pack: &Pack, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let all = match layout.contiguous_offsets() {
+        Some((start, end)) => storage.as_slice::<f32>()?.get(start..end),
+        None => None,
+    };
+    match all {
+        Some(all) if all.len() == pack.len() => Ok(all),
+        _ => bail!("the parameters are not {} contiguous values", pack.len()),
+    }
+}
