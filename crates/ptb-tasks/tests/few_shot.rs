@@ -92,24 +92,20 @@ fn the_examples_of_gsm8k_are_the_reference_rows() {
     }
 }
 
-/// A benchmark whose prompt has no examples of its own: plain lines from the generated train split.
+/// The generated benchmark, whose chat prompt has no examples.
 #[test]
 fn the_text_of_arithmetic_word_for_word() {
-    let mut arithmetic = benchmark("arithmetic");
-    let few_shot: FewShotPrompt = toml::from_str(
-        "text = \"{{ examples }}\\n{{ question }} =\"\nstop = [\"\\n\"]\n[examples]\nrows = [0, 3, 2]\n\
-         example = \"{{ question }} = {{ target }}\"\njoin = \"\\n\"\n",
-    )
-    .unwrap();
-    arithmetic.value.few_shot = Some(few_shot);
+    let arithmetic = benchmark("arithmetic");
     let dataset = load(&arithmetic, None).unwrap();
     let prompter = FewShotPrompter::new(&arithmetic, &dataset).unwrap();
-    let text = prompter.text(&dataset.samples[0]).unwrap();
-    let expected = "What is 72 minus 40? = 32\n\
-        Add 10 to 33. = 43\n\
-        Ann has ninety-three marbles and gets twenty-six more. How many has she? = 119\n\
-        Which is smaller, 64 or 3? =";
-    assert_eq!(text, expected);
+    insta::assert_snapshot!(prompter.text(&dataset.samples[0]).unwrap());
+    let few_shot = arithmetic.value.few_shot.as_ref().unwrap();
+    for row in &few_shot.examples.rows {
+        let row = &dataset.train().unwrap()[*row];
+        let completion = format!(" {} = {}", row.reasoning.as_deref().unwrap(), row.target);
+        assert!(few_shot.stop.iter().all(|stop| !completion.contains(stop)), "{completion}");
+        assert_eq!(score(&arithmetic.value.scorer, &completion, &row.target).unwrap().score, 1.0);
+    }
 }
 
 #[test]
