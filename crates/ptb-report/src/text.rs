@@ -50,10 +50,60 @@ pub fn percent(score: f64) -> String {
     format!("{:.1}", score * 100.0)
 }
 
-/// Seconds as H:MM:SS, rounded to the second.
+/// Seconds as H:MM:SS, rounded to the second: the fixed form of a table's column.
 pub fn hms(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+/// Seconds as people read a clock, rounded to the second: M:SS below an hour, H:MM:SS from there. The form
+/// of every time in running text.
+pub fn clock(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    if s < 3600 { format!("{}:{:02}", s / 60, s % 60) } else { hms(seconds) }
+}
+
+/// How many columns of a terminal a text without control characters takes.
+pub fn columns(text: &str) -> usize {
+    textwrap::core::display_width(text)
+}
+
+/// A text of at most so many columns; a cut one ends in `…` where there is room for that.
+pub fn cut(text: &str, limit: usize) -> String {
+    if columns(text) <= limit {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut room = limit.saturating_sub(1);
+    for c in text.chars() {
+        let width = columns(c.encode_utf8(&mut [0; 4]));
+        if width > room {
+            break;
+        }
+        room -= width;
+        short.push(c);
+    }
+    if limit > 0 {
+        short.push('…');
+    }
+    short
+}
+
+/// Wraps a line at word borders, later lines indented by two blanks more than the first. `width` is the
+/// screen's, in columns; absent means no limit. Words are never broken: paths and commands are copied.
+pub fn wrap(line: &str, width: Option<u16>) -> String {
+    let Some(width) = width else { return line.to_owned() };
+    let words = line.trim_start_matches(' ');
+    let indent = &line[..line.len() - words.len()];
+    let hanging = format!("{indent}  ");
+    let options = textwrap::Options::new(width.into())
+        .initial_indent(indent)
+        .subsequent_indent(&hanging)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::fill(words, options)
 }
 
 /// `1 run`, `2 runs`.
@@ -97,10 +147,41 @@ mod tests {
         assert_eq!(hms(0.0), "0:00:00");
         assert_eq!(hms(34781.6), "9:39:42");
         assert_eq!(hms(-3.0), "0:00:00");
+        for (seconds, text) in [
+            (0.0, "0:00"),
+            (9.6, "0:10"),
+            (3599.4, "59:59"),
+            (3599.6, "1:00:00"),
+            (36000.0, "10:00:00"),
+        ] {
+            assert_eq!(clock(seconds), text);
+        }
         assert_eq!((count(1, "run"), count(2, "run")), ("1 run".to_owned(), "2 runs".to_owned()));
     }
 
+    #[test]
+    fn lines_wrap_between_words_only() {
+        let path = "/a/long/path/that-has-hyphens/and-is-wider-than-the-screen";
+        let text = format!("  see {path}: it failed twice");
+        assert_eq!(wrap(&text, Some(20)), format!("  see\n    {path}:\n    it failed twice"));
+        assert_eq!(wrap(&text, None), text);
+        assert_eq!(wrap("", Some(20)), "");
+    }
+
+    #[test]
+    fn columns_are_counted_not_characters() {
+        assert_eq!((columns("数 x"), columns("größe")), (4, 5));
+        assert_eq!(cut("数数数", 4), "数…");
+        assert_eq!(cut("数数数", 6), "数数数");
+        assert_eq!((cut("abc", 1), cut("abc", 0)), ("…".to_owned(), String::new()));
+    }
+
     proptest! {
+        #[test]
+        fn a_cut_text_fits(text in "\\PC*", limit in 0usize..40) {
+            prop_assert!(columns(&cut(&clean(&text), limit)) <= limit);
+        }
+
         #[test]
         fn nothing_unsafe_is_left(text in "\\PC*|[\\x00-\\xff]{0,80}") {
             let clean = clean(&text);

@@ -36,7 +36,8 @@ impl Programs {
     }
 }
 
-/// Something that happened to a run, for whoever watches.
+/// Something that happened to a run, for whoever watches. Text in it may quote what an agent named or
+/// printed: whoever shows it makes it harmless first.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// A stage began.
@@ -50,8 +51,21 @@ pub enum Notice {
         /// Of so many; 0 where unknown.
         total: u64,
     },
-    /// The agent has so much time left.
+    /// The agent has so much time left. Told about once a second while it works.
     TimeLeft(std::time::Duration),
+    /// The last line that the agent has printed, or its end, when that is new. Told at most once a second.
+    Output(String),
+    /// An evaluation through the door is so far.
+    Evaluating {
+        /// What is being done, in a word (`loading`, `generating`).
+        what: &'static str,
+        /// So many samples are done.
+        done: u64,
+        /// Of so many; 0 where unknown.
+        total: u64,
+    },
+    /// The evaluation through the door is over; its score, 0 to 1, where it has one.
+    Evaluated(Option<f64>),
     /// The run is over; how, in a line.
     Ended(String),
     /// A line worth telling once.

@@ -19,6 +19,7 @@ use ptb_model::Links;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::context::Notice;
 use crate::engine::{Served, serve};
 
 /// How long an idle engine is kept.
@@ -29,13 +30,22 @@ const WARM: Duration = Duration::from_secs(300);
 pub(crate) struct DoorEvaluator(Arc<Inner>);
 
 struct Inner {
-    spec: RunSpec,
-    base: PathBuf,
-    ptb: PathBuf,
-    /// `attempts/<n>/eval/`.
-    out: PathBuf,
+    behind: Behind,
     warm: Mutex<Option<Warm>>,
     uses: AtomicU64,
+}
+
+/// What an evaluator stands on.
+pub(crate) struct Behind {
+    pub(crate) spec: RunSpec,
+    /// The base model's folder.
+    pub(crate) base: PathBuf,
+    /// The program that is the engine.
+    pub(crate) ptb: PathBuf,
+    /// `attempts/<n>/eval/`.
+    pub(crate) out: PathBuf,
+    /// Told how far an evaluation is, beside the agent.
+    pub(crate) watcher: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 struct Warm {
@@ -45,9 +55,9 @@ struct Warm {
 }
 
 impl DoorEvaluator {
-    pub(crate) fn new(spec: RunSpec, base: PathBuf, ptb: PathBuf, out: PathBuf) -> Self {
+    pub(crate) fn new(behind: Behind) -> Self {
         let (warm, uses) = (Mutex::new(None), AtomicU64::new(0));
-        Self(Arc::new(Inner { spec, base, ptb, out, warm, uses }))
+        Self(Arc::new(Inner { behind, warm, uses }))
     }
 
     async fn evaluation(
@@ -56,7 +66,13 @@ impl DoorEvaluator {
         progress: mpsc::Sender<Progress>,
         cancel: CancellationToken,
     ) -> Result<Outcome, EvaluationFault> {
-        let inner = &self.0;
+        let inner = &self.0.behind;
+        let mut watched = Watched { watcher: &inner.watcher, score: None };
+        let tell = |what: &'static str, done, total| {
+            // A full channel drops news: the next one says more.
+            let _ = progress.try_send(Progress { stage: what.to_owned(), done, total });
+            (inner.watcher)(Notice::Evaluating { what, done, total });
+        };
         let (path, name) = match request.model {
             ModelSource::Snapshot { path, sha256 } => (path, sha256),
             ModelSource::Known { path, name } => (path, name),
@@ -80,26 +96,27 @@ impl DoorEvaluator {
             max_connections: request.max_connections.unwrap_or(connections).min(256),
             out: inner.out.join(&name),
         };
-        tell(&progress, "preparing", 0, 0);
+        tell("preparing", 0, 0);
         let prepared = tokio::task::spawn_blocking(move || Prepared::new(eval))
             .await
             .map_err(|e| EvaluationFault::new(FaultKind::Harness, e.to_string(), "try again"))?
             .map_err(fault)?;
-        let mut warm = inner.warm.lock().await;
+        let mut warm = self.0.warm.lock().await;
         if prepared.missing() > 0 {
-            tell(&progress, "loading", 0, 0);
+            tell("loading", 0, 0);
             let served = Served { model: &path, links, base: Some(&inner.base), log: None };
             tokio::select! {
                 () = cancel.cancelled() => return Err(EvaluationFault::cancelled()),
                 ready = self.engine(&mut warm, &name, served) => ready?,
             }
         }
-        let count = move |done, total| tell(&progress, "generating", done, total);
+        let count = |done, total| tell("generating", done, total);
         let engine = warm.as_ref().map(|w| &w.engine);
         let result = prepared.evaluate(engine, &count, &cancel).await;
         drop(warm);
         self.cool_later();
         let evaluation = result.map_err(fault)?;
+        watched.score = Some(evaluation.metrics.accuracy);
         let samples = evaluation.samples.into_iter().map(|s| SampleFeedback {
             id: s.id,
             prompt: s.prompt,
@@ -124,7 +141,8 @@ impl DoorEvaluator {
         if let Some(old) = warm.take() {
             old.engine.stop().await;
         }
-        let engine = serve(&self.0.spec.engine, &self.0.ptb, served).await.map_err(|e| {
+        let behind = &self.0.behind;
+        let engine = serve(&behind.spec.engine, &behind.ptb, served).await.map_err(|e| {
             let kind = if e.is_model_fault() { FaultKind::Model } else { FaultKind::Harness };
             let text = e.to_string();
             let (message, hint) =
@@ -169,9 +187,16 @@ impl Evaluator for DoorEvaluator {
     }
 }
 
-/// A full channel drops news: the next one says more.
-fn tell(progress: &mpsc::Sender<Progress>, stage: &str, done: u64, total: u64) {
-    let _ = progress.try_send(Progress { stage: stage.to_owned(), done, total });
+/// An evaluation that is watched: its end is told however it ends, also when it is dropped half-way.
+struct Watched<'a> {
+    watcher: &'a (dyn Fn(Notice) + Send + Sync),
+    score: Option<f64>,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        (self.watcher)(Notice::Evaluated(self.score));
+    }
 }
 
 fn fault(e: EvalError) -> EvaluationFault {

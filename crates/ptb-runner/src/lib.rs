@@ -17,6 +17,7 @@ mod output;
 mod preflight;
 mod stages;
 mod store;
+mod tail;
 mod tree;
 
 pub use context::{Context, Notice, Programs, ProgramsError, Progress};

@@ -1,13 +1,15 @@
 //! `attempts/<n>/output.jsonl`: what the agent printed, line by line, with times.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use ptb_core::files::{FileError, JsonLog, Schema};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Mutex;
+
+use crate::tail::Tail;
 
 /// Longest piece of a line that becomes one record, in bytes; longer lines are several records.
 const LONGEST: usize = 1 << 20;
@@ -39,11 +41,18 @@ impl Schema for OutputLine {
 pub(crate) struct Recorder {
     log: Arc<Mutex<(JsonLog, u64)>>,
     begun: Instant,
+    tail: Arc<std::sync::Mutex<Tail>>,
 }
 
 impl Recorder {
     pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
-        Ok(Self { log: Arc::new(Mutex::new((JsonLog::open(path)?, 0))), begun: Instant::now() })
+        let log = Arc::new(Mutex::new((JsonLog::open(path)?, 0)));
+        Ok(Self { log, begun: Instant::now(), tail: Arc::default() })
+    }
+
+    /// The last line that was printed, if anything was since this was last asked.
+    pub(crate) fn news(&self) -> Option<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).news()
     }
 
     /// Reads a stream to its end. Always reads on, also when no more is kept: a full pipe would stop the
@@ -59,6 +68,7 @@ impl Recorder {
             if n == 0 {
                 break;
             }
+            self.tail.lock().unwrap_or_else(PoisonError::into_inner).add(name, &block[..n]);
             let mut rest = &block[..n];
             while let Some(at) = rest.iter().position(|b| *b == b'\n') {
                 line.extend_from_slice(&rest[..at]);

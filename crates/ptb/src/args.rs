@@ -103,7 +103,11 @@ pub(crate) struct RunArgs {
     /// Continue a solve that was cut: its workspace and what is left of its budget, not a fresh attempt.
     #[arg(long)]
     pub(crate) continue_solve: bool,
-    /// Print JSON alone on stdout.
+    /// Show no progress.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print JSON alone on stdout, and no progress. What is wrong before the runs begin is a JSON object on
+    /// stderr, and stdout stays empty.
     #[arg(long)]
     pub(crate) json: bool,
 }

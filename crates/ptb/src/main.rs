@@ -5,6 +5,7 @@ mod commands;
 mod fault;
 mod print;
 mod progress;
+mod screen;
 mod signals;
 
 use clap::Parser;
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
     match outcome {
         Ok(code) => code.into(),
         Err(fault) => {
+            print::take_down();
             fault.tell(json);
             Fault::code(&fault).into()
         }

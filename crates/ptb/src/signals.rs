@@ -6,9 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::print;
 
-/// A token that is cancelled by SIGINT, SIGTERM or SIGHUP. A second signal ends the process; sandboxes and
-/// engines end with it. Must be called inside a runtime.
+/// [`token_saying`] what holds for any command.
 pub(crate) fn token() -> std::io::Result<CancellationToken> {
+    token_saying("stopping; what is done is kept (Ctrl-C again ends at once)")
+}
+
+/// A token that is cancelled by SIGINT, SIGTERM or SIGHUP, which is said at once. A second signal ends the
+/// process; sandboxes and engines end with it. Must be called inside a runtime.
+pub(crate) fn token_saying(words: &'static str) -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -22,10 +27,11 @@ pub(crate) fn token() -> std::io::Result<CancellationToken> {
                 _ = hangup.recv() => {}
             }
             if cancelled.is_cancelled() {
+                print::take_down();
                 std::process::exit(ExitCode::Interrupted as i32);
             }
-            print::err("stopping; what is done is kept (once more to stop at once)");
             cancelled.cancel();
+            print::note(words);
         }
     });
     Ok(token)

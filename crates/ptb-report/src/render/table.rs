@@ -7,7 +7,7 @@ use comfy_table::{
 use super::grid::{Grid, grid};
 use super::sections;
 use crate::report::Report;
-use crate::text::{MAX_SHOWN, shown};
+use crate::text::{MAX_SHOWN, shown, wrap};
 
 /// Characters around a column's content: a blank on either side, and one between columns.
 const AROUND: usize = 3;
@@ -29,11 +29,13 @@ impl Report {
         }
         out.push('\n');
         for note in &self.notes {
-            out.push_str(&format!("{}\n", shown(note, 3 * MAX_SHOWN)));
+            out.push_str(&format!("{}\n", wrap(&shown(note, 3 * MAX_SHOWN), width)));
         }
         for (heading, lines) in sections(self) {
             out.push_str(&format!("\n{heading}\n"));
-            lines.iter().for_each(|line| out.push_str(&format!("  {line}\n")));
+            lines
+                .iter()
+                .for_each(|line| out.push_str(&format!("{}\n", wrap(&format!("  {line}"), width))));
         }
         out
     }

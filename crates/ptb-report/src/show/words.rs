@@ -3,7 +3,7 @@
 use ptb_core::run::{Counts, Mark, Submission};
 
 use super::{RunSummary, ScoreSummary, StageSummary};
-use crate::text::{MAX_SHOWN, count, hms, percent, shown};
+use crate::text::{MAX_SHOWN, clock, count, percent, shown};
 
 /// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 24
 /// lines, which is a small screen.
@@ -72,12 +72,12 @@ impl RunSummary {
     }
 
     fn solve_words(&self) -> String {
-        let used = hms(self.solve_seconds);
+        let used = clock(self.solve_seconds);
         let end = self.solve_end.as_ref().map(|end| format!(", {end}")).unwrap_or_default();
         format!(
             "{}, {used} of {} used{end}, sandbox {}",
             count(self.attempts as usize, "attempt"),
-            hms(self.hours * 3600.0),
+            clock(self.hours * 3600.0),
             self.sandbox
         )
     }
@@ -153,7 +153,7 @@ fn score_words(score: &ScoreSummary) -> String {
         Submission::Final => "final_model".to_owned(),
         Submission::Refused { .. } => "final_model, refused".to_owned(),
         Submission::Snapshot { seconds, fault } => {
-            format!("snapshot of {}, as final_model was not whole: {fault}", hms(*seconds as f64))
+            format!("snapshot of {}, as final_model was not whole: {fault}", clock(*seconds as f64))
         }
     };
     format!("{}: {counts} ({submission}): {}", score.edition, score.reason)

@@ -27,7 +27,7 @@ use super::room::Room;
 use super::workspace::{Site, fill, with_command};
 use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::context::Notice;
-use crate::evaluator::DoorEvaluator;
+use crate::evaluator::{Behind, DoorEvaluator};
 use crate::failure::{harness, stopped};
 use crate::output::Recorder;
 use crate::tree;
@@ -220,8 +220,14 @@ impl Run<'_> {
     }
 
     fn evaluator(&self, attempt: &Attempt) -> DoorEvaluator {
-        let ptb = self.context.programs.ptb.clone();
-        DoorEvaluator::new(self.spec().clone(), attempt.base.clone(), ptb, attempt.dir.join("eval"))
+        let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
+        DoorEvaluator::new(Behind {
+            spec: self.spec().clone(),
+            base: attempt.base.clone(),
+            ptb: self.context.programs.ptb.clone(),
+            out: attempt.dir.join("eval"),
+            watcher: Box::new(move |notice| progress(&slug, notice)),
+        })
     }
 
     fn doors(
@@ -266,7 +272,7 @@ impl Run<'_> {
     async fn watch(&self, attempt: &Attempt, mut running: Running) -> Result<Ended, StageFailure> {
         let recorder = Recorder::open(&attempt.dir.join("output.jsonl")).map_err(harness)?;
         let out = running.stdout.take().map(|s| tokio::spawn(recorder.clone().record("out", s)));
-        let err = running.stderr.take().map(|s| tokio::spawn(recorder.record("err", s)));
+        let err = running.stderr.take().map(|s| tokio::spawn(recorder.clone().record("err", s)));
         running.started().await.map_err(harness)?;
         let canceller = running.canceller();
         let mut tick = tokio::time::interval(TICK);
@@ -285,6 +291,9 @@ impl Run<'_> {
                         tracing::warn!("the clock's journal is behind: {e}");
                     }
                     self.tell(Notice::TimeLeft(attempt.clock.remaining()));
+                    if let Some(line) = recorder.news() {
+                        self.tell(Notice::Output(line));
+                    }
                 }
             }
         };

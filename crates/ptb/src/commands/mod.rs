@@ -2,6 +2,7 @@
 
 pub(crate) mod eval;
 pub(crate) mod list;
+mod next;
 pub(crate) mod random_model;
 pub(crate) mod render;
 pub(crate) mod report;

@@ -1,9 +1,8 @@
 //! `ptb run`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ptb_core::failure::{ExitCode, FailureKind};
+use ptb_core::failure::ExitCode;
 use ptb_core::files::write_whole;
 use ptb_core::run::Score;
 use ptb_report::{Options, Report};
@@ -11,10 +10,15 @@ use ptb_runner::{Context, Ended, Programs};
 use ptb_sched::{Experiment, ExperimentError, Outcome, experiment_dir, run_local};
 use serde_json::{Value, json};
 
+use super::next::{self, Here};
 use super::registry;
 use crate::args::RunArgs;
 use crate::fault::{Fault, Outcome as Ending};
 use crate::{print, progress, signals};
+
+/// What is said at once when the runs are to stop.
+const STOPPING: &str = "stopping: ending the agents, keeping their work and all results; the same command goes on \
+                        later (Ctrl-C again ends at once)";
 
 pub(crate) fn run(args: &RunArgs) -> Ending {
     let registry = registry(&args.registry)?;
@@ -35,16 +39,23 @@ pub(crate) fn run(args: &RunArgs) -> Ending {
     write_whole(&folder.join("experiment.toml"), &text).map_err(Fault::harness)?;
     let outcomes = carry_out(args, experiment, &results)?;
     let code = exit_code(&outcomes);
-    let report = Report::of(&folder, &registry, &Options::default());
+    let report = |folder: &Path| Report::of(folder, &registry, &Options::default());
     if args.json {
-        return json_out(&outcomes, report.ok(), code);
+        return json_out(&outcomes, report(&folder).ok(), code);
     }
-    match report {
+    let here = Here::look();
+    match report(&here.near(&folder)) {
         Ok(report) => print::out(&report.table(print::width()))?,
         Err(e) if code == ExitCode::Done => return Err(Fault::new(e.exit_code(), e)),
         Err(_) => code,
     };
-    next_steps(&folder, &outcomes);
+    print::note(&next::counts(&here, &folder, &outcomes));
+    print::err("next:");
+    for step in next::steps(&here, &folder, &args.registry, &outcomes) {
+        print::note(&format!("  {}", step.what));
+        // Commands are copied: they are not wrapped.
+        print::err(&format!("    {}", step.command));
+    }
     Ok(code)
 }
 
@@ -70,10 +81,15 @@ fn carry_out(
     let registries = args.registry.folders.iter().filter_map(|p| p.canonicalize().ok());
     let secrets = registries.chain([results.to_owned()]).collect();
     signals::runtime().map_err(Fault::harness)?.block_on(async {
+        let cancel = signals::token_saying(STOPPING).map_err(Fault::harness)?;
         let context = Context {
             programs,
-            progress: progress::progress(args.json),
-            cancel: signals::token().map_err(Fault::harness)?,
+            progress: progress::of_runs(
+                args.quiet || args.json,
+                experiment.runs.len(),
+                cancel.clone(),
+            ),
+            cancel,
             continue_solve: args.continue_solve,
             secrets,
         };
@@ -121,44 +137,4 @@ fn json_out(outcomes: &[Outcome], report: Option<Report>, code: ExitCode) -> End
     });
     print::out(&format!("{}\n", serde_json::to_string_pretty(&value).map_err(Fault::harness)?))?;
     Ok(code)
-}
-
-/// Whether the run counts with the base model's score.
-fn is_marked(outcome: &Outcome) -> bool {
-    matches!(&outcome.ended, Ended::Done(s) | Ended::Already(s) if s.mark.is_some())
-}
-
-/// The summary's last lines: counts, and the commands that help next.
-fn next_steps(folder: &Path, outcomes: &[Outcome]) {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for outcome in outcomes {
-        let word = match &outcome.ended {
-            Ended::Done(_) => "done",
-            Ended::Already(_) => "done before",
-            Ended::Failed(_, failure) if failure.kind == FailureKind::Scheduler => "stopped",
-            Ended::Failed(..) => "failed",
-            Ended::Held(_) => "held by another worker",
-        };
-        *counts.entry(word).or_default() += 1;
-    }
-    let mut counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    let marked = outcomes.iter().filter(|o| is_marked(o)).count();
-    if marked > 0 {
-        counts.push(format!("{marked} of them with the base model's score"));
-    }
-    print::err(&format!("runs: {}; results: {}", counts.join(", "), folder.display()));
-    let failed = outcomes.iter().find(|o| matches!(&o.ended, Ended::Failed(..)));
-    let marked = outcomes.iter().find(|o| is_marked(o));
-    if let Some(run) = failed.or(marked).or(outcomes.last()) {
-        print::err(&format!("  ptb show {}", run.path.display()));
-    }
-    print::err(&format!("  ptb report {} --format md", folder.display()));
-    let retryable = |o: &Outcome| match &o.ended {
-        Ended::Failed(_, failure) => failure.retryable,
-        Ended::Held(_) => true,
-        _ => false,
-    };
-    if outcomes.iter().any(retryable) {
-        print::err("  the same `ptb run` command goes on with what is not done");
-    }
 }

@@ -164,9 +164,10 @@ impl Place {
         self.run_command(name, more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Text with this place's path taken out.
+    /// Text with this place's path and the program's taken out.
     pub(crate) fn neutral(&self, text: &str) -> String {
-        text.replace(&self.path().display().to_string(), "PLACE")
+        let program = program().display().to_string();
+        text.replace(&program, "ptb").replace(&self.path().display().to_string(), "PLACE")
     }
 }
 
