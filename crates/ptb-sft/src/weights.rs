@@ -1,0 +1,225 @@
+//! The model's tensors as training sees them: what the optimiser moves, and what follows from it.
+//!
+//! The model computes with *effective* tensors. In full fine-tuning the optimiser's parameters are those
+//! themselves; with adapters an effective projection is `W + (alpha / rank) B A`, and what the optimiser moves is
+//! A and B. The effective tensors are written once a step, and gradients of them are turned into gradients of A
+//! and B by the chain rule, so that the cost of adapters does not grow with the tokens of a batch.
+
+use std::collections::BTreeMap;
+
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result as CandleResult, Tensor, Var};
+use ptb_model::{Checkpoint, Config, Qwen3, TensorRole, expected_tensors};
+use rayon::prelude::*;
+
+use crate::draw::{Draw, Stream};
+use crate::error::SftError;
+use crate::settings::Method;
+
+/// What the optimiser moves.
+#[derive(Debug, Clone)]
+pub(crate) struct Param {
+    /// Unique; the tensor's name, with `.lora_A` or `.lora_B` for adapters.
+    pub(crate) name: String,
+    /// Row by row.
+    pub(crate) values: Vec<f32>,
+    /// Whether weight decay applies: to projections and adapters, not to norms and embeddings.
+    pub(crate) decay: bool,
+}
+
+/// A tensor that the model computes with and that is trained.
+#[derive(Debug)]
+struct Effective {
+    var: Var,
+    rows: usize,
+    columns: usize,
+    /// The frozen part, when an adapter is trained beside it.
+    frozen: Option<Vec<f32>>,
+}
+
+impl Effective {
+    fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+}
+
+/// All tensors of a model in training.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// In a fixed order: one for each effective tensor, or A and B one after the other.
+    pub(crate) params: Vec<Param>,
+    effective: Vec<Effective>,
+    /// Rank, and what the adapters' product is multiplied by.
+    adapter: Option<(usize, f32)>,
+    model: Qwen3,
+    fixed_model: Qwen3,
+}
+
+fn is_projection(role: TensorRole) -> bool {
+    !role.is_norm() && !matches!(role, TensorRole::Embedding | TensorRole::Head)
+}
+
+impl Weights {
+    /// Reads a base model.
+    pub(crate) fn load(
+        config: &Config,
+        checkpoint: &Checkpoint,
+        method: Method,
+        seed: u64,
+    ) -> Result<Self, SftError> {
+        let adapter = match method {
+            Method::Full => None,
+            Method::Lora { rank, alpha } => Some((rank, (alpha / rank as f64) as f32)),
+        };
+        let (mut tensors, mut fixed) = (BTreeMap::new(), BTreeMap::new());
+        let (mut params, mut effective) = (Vec::new(), Vec::new());
+        for (role, name, shape) in expected_tensors(config) {
+            let values = checkpoint.read_f32(&name)?;
+            let columns = shape.last().copied().unwrap_or(1);
+            let rows = values.len() / columns.max(1);
+            if adapter.is_some() && !is_projection(role) {
+                let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
+                fixed.insert(name.clone(), tensor.clone());
+                tensors.insert(name, tensor);
+                continue;
+            }
+            let var = Var::from_slice(&values, shape, &Device::Cpu)?;
+            // The same storage: what is written to the variable is seen there, too.
+            fixed.insert(name.clone(), var.as_detached_tensor());
+            tensors.insert(name.clone(), var.as_tensor().clone());
+            let frozen = match adapter {
+                None => {
+                    let decay = is_projection(role) || role == TensorRole::Head;
+                    params.push(Param { name, values, decay });
+                    None
+                }
+                Some((rank, _)) => {
+                    let stream = Stream::Adapter(u32::try_from(effective.len()).unwrap_or(0));
+                    params.extend(adapters(&name, rank, rows, columns, Draw::new(seed, stream)));
+                    Some(values)
+                }
+            };
+            effective.push(Effective { var, rows, columns, frozen });
+        }
+        let model = Qwen3::over(config.clone(), tensors)?;
+        let fixed_model = Qwen3::over(config.clone(), fixed)?;
+        Ok(Self { params, effective, adapter, model, fixed_model })
+    }
+
+    /// The model that gradients flow through.
+    pub(crate) fn model(&self) -> &Qwen3 {
+        &self.model
+    }
+
+    /// The same model without gradients.
+    pub(crate) fn fixed_model(&self) -> &Qwen3 {
+        &self.fixed_model
+    }
+
+    /// Number of values that are trained.
+    pub(crate) fn trained(&self) -> usize {
+        self.params.iter().map(|p| p.values.len()).sum()
+    }
+
+    /// The variables of the effective tensors, in order.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Var> {
+        self.effective.iter().map(|e| &e.var)
+    }
+
+    /// Room for the gradients of the effective tensors, in order.
+    pub(crate) fn gradients(&self) -> Vec<Vec<f32>> {
+        self.effective.iter().map(|e| vec![0.0; e.len()]).collect()
+    }
+
+    /// Gradients of the parameters from those of the effective tensors.
+    pub(crate) fn pull_back(&self, gradients: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+        let Some((rank, scale)) = self.adapter else { return gradients };
+        let pairs = self.effective.par_iter().zip(gradients).zip(self.params.par_chunks(2));
+        let pulled = pairs.map(|((effective, gradient), pair)| {
+            let [a, b] = pair else { return Vec::new() };
+            let columns = effective.columns;
+            let (mut of_a, mut of_b) = (vec![0.0; a.values.len()], vec![0.0; b.values.len()]);
+            for (i, row) in gradient.chunks_exact(columns).enumerate() {
+                for r in 0..rank {
+                    let a_row = &a.values[r * columns..][..columns];
+                    let dot: f32 = row.iter().zip(a_row).map(|(g, a)| g * a).sum();
+                    of_b[i * rank + r] = scale * dot;
+                    let factor = scale * b.values[i * rank + r];
+                    let into = &mut of_a[r * columns..][..columns];
+                    into.iter_mut().zip(row).for_each(|(into, g)| *into += factor * g);
+                }
+            }
+            vec![of_a, of_b]
+        });
+        pulled.flatten().collect()
+    }
+
+    /// Writes the effective tensors anew after the parameters have changed.
+    pub(crate) fn publish(&self) -> Result<(), SftError> {
+        let write = |(i, effective): (usize, &Effective)| -> CandleResult<()> {
+            match &effective.frozen {
+                None => effective.var.inplace_op1(&Write(&self.params[i].values)),
+                Some(frozen) => {
+                    let merged = self.merged(effective, frozen, i);
+                    effective.var.inplace_op1(&Write(&merged))
+                }
+            }
+        };
+        Ok(self.effective.par_iter().enumerate().try_for_each(write)?)
+    }
+
+    fn merged(&self, effective: &Effective, frozen: &[f32], index: usize) -> Vec<f32> {
+        let Some((rank, scale)) = self.adapter else { return frozen.to_vec() };
+        let (a, b) = (&self.params[2 * index].values, &self.params[2 * index + 1].values);
+        let columns = effective.columns;
+        let mut merged = frozen.to_vec();
+        let mut delta = vec![0.0; columns];
+        for (i, row) in merged.chunks_exact_mut(columns).enumerate() {
+            delta.fill(0.0);
+            for r in 0..rank {
+                let factor = scale * b[i * rank + r];
+                let a_row = &a[r * columns..][..columns];
+                delta.iter_mut().zip(a_row).for_each(|(d, a)| *d += factor * a);
+            }
+            // Adding zero would turn -0 into 0, and an adapter that has learnt nothing changes no bit.
+            let changed = row.iter_mut().zip(&delta).filter(|(_, d)| **d != 0.0);
+            changed.for_each(|(w, d)| *w += d);
+        }
+        merged
+    }
+
+    /// An effective tensor's values, for saving.
+    pub(crate) fn values(&self, name: &str) -> CandleResult<Vec<f32>> {
+        match self.fixed_model.tensors().find(|(known, _)| *known == name) {
+            Some((_, tensor)) => tensor.flatten_all()?.to_vec1(),
+            None => candle_core::bail!("tensor {name} is missing"),
+        }
+    }
+}
+
+/// A small and random, B zero: the product is zero at first (as in the paper).
+fn adapters(name: &str, rank: usize, rows: usize, columns: usize, mut draw: Draw) -> [Param; 2] {
+    let bound = (3.0 / columns as f32).sqrt();
+    let a = (0..rank * columns).map(|_| bound * draw.unit()).collect();
+    let param = |suffix, values| Param { name: format!("{name}.{suffix}"), values, decay: true };
+    [param("lora_A", a), param("lora_B", vec![0.0; rows * rank])]
+}
+
+/// Writes values into a tensor where it lies.
+struct Write<'a>(&'a [f32]);
+
+impl InplaceOp1 for Write<'_> {
+    fn name(&self) -> &'static str {
+        "write"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> CandleResult<()> {
+        let place = layout.contiguous_offsets();
+        match (storage, place) {
+            (CpuStorage::F32(all), Some((begin, end))) if end - begin == self.0.len() => {
+                all[begin..end].copy_from_slice(self.0);
+                Ok(())
+            }
+            _ => candle_core::bail!("a parameter is not stored as expected"),
+        }
+    }
+}
