@@ -61,6 +61,7 @@ fn spec(home: &Path) -> EvalSpec {
         std::fs::write(home.join("train.jsonl"), (7..9).map(line).collect::<String>()).unwrap();
     }
     let mut benchmark = registry.benchmark("arithmetic").unwrap().clone();
+    benchmark.value.data.answer_after = None;
     benchmark.value.few_shot = Some(
         serde_json::from_value(json!({
             "text": "{{ examples }}\n\nQ: {{ question }}\nA:",
