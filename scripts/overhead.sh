@@ -21,10 +21,8 @@ trap '[ -z "$run" ] || { kill "$run" 2>/dev/null && wait "$run" || true; }; rm -
 cp "$built/ptb" "$built/ptb-door" "$work/"
 ptb=$work/ptb
 
-"$ptb" random-model "$work/base" 2>/dev/null
 mkdir -p "$work/registry/models" "$work/sleeper"
-sed -e '/^\[instruct\]/,/^path = /d' -e "s#^path = .*#path = \"$work/base\"#" \
-    examples/quickstart/registry/models/tiny.toml > "$work/registry/models/sleepy.toml"
+sed "s#^path = \"../models#path = \"$PWD/models#" registry/models/tiny.toml > "$work/registry/models/sleepy.toml"
 cat > "$work/sleeper/solve.sh" <<END
 #!/bin/bash
 sleep $asleep

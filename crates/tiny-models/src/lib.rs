@@ -17,8 +17,8 @@ pub use plain::plain_lines;
 /// Seed of the pretraining text.
 pub const PRETRAINING_SEED: u64 = 1;
 /// Lines of it that `tiny-base` was trained on.
-pub const PRETRAINING_LINES: usize = 1_600_000;
+pub const PRETRAINING_LINES: usize = 400_000;
 /// Seed of the chats.
 pub const CHATS_SEED: u64 = 2;
 /// Chats that `tiny-instruct` was trained on.
-pub const CHATS: usize = 40_000;
+pub const CHATS: usize = 20_000;

@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Programs that a working installation has side by side.
-const PROGRAMS: &[&str] = &["ptb", "ptb-door"];
-/// Seeds of the quick start's two random models.
-const MODELS: &[(&str, &str)] = &[("tiny-base", "1"), ("tiny-instruct", "2")];
-
+const PROGRAMS: &[&str] = &["ptb", "ptb-door", "ptb-sft"];
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(OsStr::to_str) {
@@ -37,24 +34,12 @@ fn quickstart(arguments: Vec<OsString>) -> ExitCode {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let ptb = target.join("release/ptb");
-    for (name, seed) in MODELS {
-        let model = root.join("target/quickstart").join(name);
-        if model.join("model.safetensors").is_file() {
-            continue;
-        }
-        let mut make = Command::new(&ptb);
-        make.arg("random-model").arg(&model).args(["--seed", seed]);
-        if let Err(code) = run(&mut make) {
-            return code;
-        }
-    }
-    let example = root.join("examples/quickstart");
     let mut experiment = Command::new(&ptb);
     experiment
         .arg("run")
-        .arg(example.join("experiment.toml"))
+        .arg(root.join("examples/quickstart.toml"))
         .arg("--registry")
-        .arg(example.join("registry"));
+        .arg(root.join("registry"));
     match run(experiment.args(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,

@@ -15,6 +15,9 @@ use crate::names::{is_id, nearest};
 use crate::userfile::{UserFile, UserFileError};
 
 static BUILT_IN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../registry");
+/// Where the built-in files lay when this program was built. Local folders that they name (the tiny models') are
+/// found while that checkout is there.
+const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../registry");
 
 /// Why a registry or one of its entries cannot be had.
 #[derive(Debug, Error, Diagnostic)]
@@ -62,7 +65,7 @@ impl Registry {
                 &path,
                 UserFile::new(format!("built-in {}", path.display()), text),
                 "built-in",
-                None,
+                Path::new(CHECKOUT),
             )?;
         }
         for folder in folders {
@@ -92,7 +95,7 @@ impl Registry {
                 let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
                 if path.is_file() && classify(&relative).is_some() {
                     let file = UserFile::read(&path).map_err(Box::new)?;
-                    self.add(&relative, file, &path.display().to_string(), Some(folder))?;
+                    self.add(&relative, file, &path.display().to_string(), folder)?;
                 }
             }
         }
@@ -104,7 +107,7 @@ impl Registry {
         relative: &Path,
         file: UserFile,
         source: &str,
-        folder: Option<&Path>,
+        folder: &Path,
     ) -> Result<(), RegistryError> {
         let Some((kind, id)) = classify(relative) else { return Ok(()) };
         if !is_id(&id) {
@@ -114,8 +117,8 @@ impl Registry {
         match kind {
             "benchmarks" => {
                 let mut entry = entry(&id, source, &file, Benchmark::fault)?;
-                if let (Some(folder), Some(path)) = (folder, &mut entry.value.data.path) {
-                    *path = folder.join("benchmarks").join(&id).join(&*path);
+                if let Some(path) = &mut entry.value.data.path {
+                    *path = resolved(&folder.join("benchmarks").join(&id), path);
                 }
                 self.benchmarks.insert(id, entry);
             }
@@ -125,8 +128,8 @@ impl Registry {
                     .into_iter()
                     .flatten()
                 {
-                    if let (Some(folder), Some(path)) = (folder, &mut weights.path) {
-                        *path = folder.join(&*path);
+                    if let Some(path) = &mut weights.path {
+                        *path = resolved(folder, path);
                     }
                 }
                 self.models.insert(id, entry);
@@ -191,6 +194,13 @@ fn built_in_files(dir: &'static Dir<'static>) -> Vec<(PathBuf, &'static str)> {
         dir.files().filter_map(|f| Some((f.path().to_owned(), f.contents_utf8()?))).collect();
     files.extend(dir.dirs().flat_map(built_in_files));
     files
+}
+
+/// A path that a file names, seen from its folder: one name for one place, however the folder was written,
+/// because paths of weights are part of a cell's key.
+fn resolved(folder: &Path, path: &Path) -> PathBuf {
+    let joined = folder.join(path);
+    joined.canonicalize().unwrap_or(joined)
 }
 
 /// The kind and id that a path inside a registry folder names.

@@ -31,7 +31,7 @@ pub struct Weights {
     #[serde(default)]
     pub revision: Option<String>,
     /// A local folder in Hugging Face layout; wins over the hub. Relative to the registry folder
-    /// (built-in files: to the working directory).
+    /// (built-in files: to that of the checkout which the program was built in).
     #[serde(default)]
     pub path: Option<PathBuf>,
 }
