@@ -6,7 +6,7 @@ use ptb_report::text::{clean, clock, columns};
 use ptb_runner::Notice;
 use tokio_util::sync::CancellationToken;
 
-use super::going::Going;
+use super::going::{Going, NARROW};
 use super::line::{Part, Tone, line, name};
 
 /// Least time between two plain lines about one run; longer where many are under way.
@@ -98,20 +98,24 @@ impl Board {
         .collect()
     }
 
-    /// The lines of a terminal of this size: one a run, as many as have room, and one over all.
+    /// The lines of a terminal of this size: one a run (on a narrow one two), for as many as have room, and
+    /// one over all.
     pub(super) fn lines(&self, now: Instant, wide: u16, high: u16, colour: bool) -> Vec<String> {
         let limit = usize::from(wide).saturating_sub(1);
-        let room = usize::from(high).saturating_sub(2).clamp(1, MOST);
+        let each = if wide < NARROW { 2 } else { 1 };
+        let room = (usize::from(high).saturating_sub(2) / each).clamp(1, MOST);
         let shown = &self.going[..room.min(self.going.len())];
         let longest = shown.iter().map(|g| columns(&g.name)).max().unwrap_or_default();
         let named = longest.min((limit / 3).max(LEAST_NAME));
         let of_run = |going: &Going| {
             let head = Part { text: name(&going.name, named), tone: Tone::Bold };
             let parts: Vec<Part> = std::iter::once(head).chain(going.parts(now, wide)).collect();
-            line(&parts, limit, colour)
+            let below = going.said().filter(|_| wide < NARROW);
+            let below = below.map(|said| indented(said, limit, colour));
+            std::iter::once(line(&parts, limit, colour)).chain(below)
         };
         let over_all = self.over_all(now, shown.len()).map(|parts| line(&parts, limit, colour));
-        shown.iter().map(of_run).chain(over_all).collect()
+        shown.iter().flat_map(of_run).chain(over_all).collect()
     }
 
     fn over_all(&self, now: Instant, shown: usize) -> Option<Vec<Part>> {
@@ -127,6 +131,11 @@ impl Board {
         let plain = |text| Part { text, tone: Tone::Plain };
         Some(words.into_iter().flatten().map(plain).collect())
     }
+}
+
+fn indented(part: Part, limit: usize, colour: bool) -> String {
+    let indent = 2.min(limit);
+    " ".repeat(indent) + &line(&[part], limit - indent, colour)
 }
 
 /// A line about a run, harmless for a terminal.

@@ -12,8 +12,9 @@ use super::line::{Part, Tone};
 const KEPT: usize = 400;
 /// Characters of a drawn bar.
 const BAR: u64 = 16;
-/// Columns below which words are saved, and from which nothing is.
-const NARROW: u16 = 60;
+/// Columns below which words are saved, and what an agent printed has a line of its own.
+pub(super) const NARROW: u16 = 60;
+/// Columns from which nothing is saved.
 const ROOMY: u16 = 100;
 
 /// What is known of a run.
@@ -87,10 +88,15 @@ impl Going {
         }
     }
 
+    /// What its agent printed last.
+    pub(super) fn said(&self) -> Option<Part> {
+        self.said.clone().map(|text| Part { text, tone: Tone::Faint })
+    }
+
     /// What it does, for a terminal so wide; the most important first.
     pub(super) fn parts(&self, now: Instant, columns: u16) -> Vec<Part> {
         let plain = |text: String| Part { text, tone: Tone::Plain };
-        let said = self.said.clone().map(|text| Part { text, tone: Tone::Faint });
+        let said = self.said().filter(|_| columns >= NARROW);
         let mut parts: Vec<Part> =
             self.doing(now, columns < NARROW).into_iter().map(plain).collect();
         if columns < ROOMY {

@@ -49,6 +49,10 @@ fn live(quiet: bool, runs: Option<usize>, stop: CancellationToken) -> Progress {
     std::thread::spawn(move || tick(&weak, if moving { DRAW } else { LOOK }));
     Arc::new(move |run, notice| {
         let told = live.board().hear(run, notice, Instant::now());
+        if moving && !told.is_empty() {
+            // What is printed stands above the lines, which no longer show what it ends.
+            live.show();
+        }
         told.iter().for_each(|line| print::note(line));
     })
 }
