@@ -21,7 +21,12 @@ pub(crate) fn run(args: &ShowArgs) -> Outcome {
         return output(&run);
     }
     let summary = RunSummary::read(&run).map_err(fault)?;
-    print::out(&if args.json { summary.json().map_err(fault)? } else { summary.text() })
+    if args.json {
+        return print::out(&summary.json().map_err(fault)?);
+    }
+    let lines = summary.text();
+    let wrapped = lines.lines().map(|line| text::wrap(line, print::width()) + "\n");
+    print::out(&wrapped.collect::<String>())
 }
 
 /// What the agent printed in the run's last attempt, made harmless for a terminal.
