@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Storage, Tensor, Var};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Fault, ModelError};
-use crate::grad::{Logits, Loss};
+use crate::grad::{Joined, Logits, Loss, check, check_ids};
 use crate::layout::expected_tensors;
 
 /// A target that the loss leaves out, as Hugging Face data sets write it; any negative number serves.
@@ -126,8 +126,9 @@ impl Qwen3 {
     /// Ids outside of the vocabulary, or the tensor library's.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let (_, time) = ids.dims2()?;
-        let logits = Logits::new(&self.config, self.known(ids)?, time);
-        self.joined()?.apply_op1(logits)
+        let ids = ids.flatten_all()?.to_vec1()?;
+        check_ids(self.config.vocab_size, &ids)?;
+        self.flat()?.apply_op1(Logits::new(&self.config, ids, time))
     }
 
     /// The sum, over the counted positions, of the cross-entropy in nats: a scalar of type f32.
@@ -145,41 +146,43 @@ impl Qwen3 {
     /// # Errors
     /// Ids or targets outside of the vocabulary, a wrong number of targets, or the tensor library's.
     pub fn loss(&self, ids: &Tensor, targets: &[i64]) -> Result<Tensor> {
-        let (batch, time) = ids.dims2()?;
-        if targets.len() != batch * time {
-            candle_core::bail!("{} targets for {batch} x {time} ids", targets.len());
-        }
-        let vocabulary = self.config.vocab_size;
-        let unknown = |t: &&i64| usize::try_from(**t).is_ok_and(|t| t >= vocabulary);
-        if let Some(target) = targets.iter().find(unknown) {
-            candle_core::bail!("target {target} is outside of the vocabulary of {vocabulary}");
-        }
-        let all = self.joined()?;
-        let logits = Logits::new(&self.config, self.known(ids)?, time);
+        let (_, time) = ids.dims2()?;
+        let ids = ids.flatten_all()?.to_vec1()?;
+        check(self.config.vocab_size, &ids, time, targets)?;
+        let all = self.flat()?;
+        let logits = Logits::new(&self.config, ids, time);
         let loss = Loss::new(logits, targets.to_vec(), all.track_op());
         all.apply_op1(loss)
     }
 
+    /// The parameters as they are now, for [`Joined::add_gradient`]: the same numbers as [`Qwen3::loss`] and
+    /// going back from it, without the tensor library's copies and sums of every part.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn joined(&self) -> Result<Joined> {
+        let mut all = Vec::new();
+        for (_, name, _) in expected_tensors(&self.config) {
+            let tensor = self.tensors.get(&name).ok_or_else(|| missing(&name))?.flatten_all()?;
+            let (storage, layout) = tensor.storage_and_layout();
+            match (&*storage, layout.contiguous_offsets()) {
+                (Storage::Cpu(s), Some((start, end))) => {
+                    all.extend_from_slice(&s.as_slice()?[start..end]);
+                }
+                _ => all.extend(tensor.to_vec1::<f32>()?),
+            }
+        }
+        Joined::new(&self.config, all)
+    }
+
     /// All parameters in one vector, in the order of the layout.
-    fn joined(&self) -> Result<Tensor> {
+    fn flat(&self) -> Result<Tensor> {
         let mut all = Vec::with_capacity(self.tensors.len());
         for (_, name, _) in expected_tensors(&self.config) {
             let tensor = self.tensors.get(&name).ok_or_else(|| missing(&name))?;
             all.push(tensor.flatten_all()?);
         }
         Tensor::cat(&all, 0)
-    }
-
-    /// The ids, row by row, all within the vocabulary.
-    fn known(&self, ids: &Tensor) -> Result<Vec<u32>> {
-        let all = ids.flatten_all()?.to_vec1::<u32>()?;
-        let vocabulary = self.config.vocab_size;
-        match all.iter().find(|id| **id as usize >= vocabulary) {
-            None => Ok(all),
-            Some(id) => {
-                candle_core::bail!("token id {id} is outside of the vocabulary of {vocabulary}")
-            }
-        }
     }
 }
 

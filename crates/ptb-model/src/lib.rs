@@ -39,6 +39,8 @@ pub use error::{Fault, ModelError};
 #[cfg(feature = "autograd")]
 pub use forward::{IGNORED, Parameters, Qwen3, argmax_continuation};
 pub use generation::{GenerationConfig, Sampling};
+#[cfg(feature = "autograd")]
+pub use grad::Joined;
 pub use hash::{TensorHash, tensor_hashes, weights_hash};
 pub use header::Dtype;
 pub use layout::{TensorRole, expected_tensors};

@@ -7,7 +7,7 @@
 
 use super::gemm::{Into, Mat, MatMut, product};
 use super::norm::{inverse_rms, norm_back_row};
-use super::simd::{LANES, exp, larger, max, sum, vectorized};
+use super::simd::{LANES, exp, larger, load, max, store, sum, vectorized};
 
 /// Queries taken at once: what lies above the diagonal is skipped by blocks of this many.
 const BLOCK: usize = 64;
@@ -120,7 +120,7 @@ impl Turned<'_> {
 /// (a cos - b sin, b cos + a sin). `kept` receives each head's inverse root mean square.
 pub(super) fn turn(turned: Turned<'_>, projected: &[f32], out: &mut [f32], kept: &mut [f32]) {
     #[inline(always)]
-    fn body((t, projected, out, kept): (Turned<'_>, &[f32], &mut [f32], &mut [f32])) {
+    fn body(t: Turned<'_>, projected: &[f32], out: &mut [f32], kept: &mut [f32]) {
         let (dim, half) = (t.heads.dim, t.heads.dim / 2);
         for sequence in 0..t.heads.count {
             for (time, (cos, sin)) in t
@@ -137,16 +137,25 @@ pub(super) fn turn(turned: Turned<'_>, projected: &[f32], out: &mut [f32], kept:
                     kept[number] = r;
                     let ((xa, xb), (ga, gb)) = (x.split_at(half), t.gain.split_at(half));
                     let (oa, ob) = out.split_at_mut(half);
-                    for i in 0..half {
-                        let (a, b) = (xa[i] * r * ga[i], xb[i] * r * gb[i]);
-                        oa[i] = a * cos[i] - b * sin[i];
-                        ob[i] = b * cos[i] + a * sin[i];
+                    for at in (0..half).step_by(LANES) {
+                        let (mut a, mut b) = (load(xa, at), load(xb, at));
+                        let (ga, gb) = (load(ga, at), load(gb, at));
+                        let (cos, sin) = (load(cos, at), load(sin, at));
+                        for j in 0..LANES {
+                            let (x, y) = (a[j] * r * ga[j], b[j] * r * gb[j]);
+                            (a[j], b[j]) = (x * cos[j] - y * sin[j], y * cos[j] + x * sin[j]);
+                        }
+                        store(oa, at, a);
+                        store(ob, at, b);
                     }
                 }
             }
         }
     }
-    vectorized((turned, projected, out, kept), body);
+    vectorized(
+        #[inline(always)]
+        || body(turned, projected, out, kept),
+    );
 }
 
 /// Given the gradient of the turned heads (which it overwrites), adds that of the projections to
@@ -159,9 +168,15 @@ pub(super) fn turn_back(
     dprojected: &mut [f32],
     dgain: &mut [f32],
 ) {
-    type Args<'a> = (Turned<'a>, &'a [f32], &'a [f32], &'a mut [f32], &'a mut [f32], &'a mut [f32]);
     #[inline(always)]
-    fn body((t, projected, kept, d, dprojected, dgain): Args<'_>) {
+    fn body(
+        t: Turned<'_>,
+        projected: &[f32],
+        kept: &[f32],
+        d: &mut [f32],
+        dprojected: &mut [f32],
+        dgain: &mut [f32],
+    ) {
         let (dim, half) = (t.heads.dim, t.heads.dim / 2);
         for sequence in 0..t.heads.count {
             for (time, (cos, sin)) in t
@@ -174,9 +189,15 @@ pub(super) fn turn_back(
                 for head in 0..t.number {
                     let (from, to, number) = t.at(sequence, time, head);
                     let (da, db) = d[to..to + dim].split_at_mut(half);
-                    for i in 0..half {
-                        (da[i], db[i]) =
-                            (da[i] * cos[i] + db[i] * sin[i], db[i] * cos[i] - da[i] * sin[i]);
+                    for at in (0..half).step_by(LANES) {
+                        let (mut a, mut b) = (load(da, at), load(db, at));
+                        let (cos, sin) = (load(cos, at), load(sin, at));
+                        for j in 0..LANES {
+                            let (x, y) = (a[j], b[j]);
+                            (a[j], b[j]) = (x * cos[j] + y * sin[j], y * cos[j] - x * sin[j]);
+                        }
+                        store(da, at, a);
+                        store(db, at, b);
                     }
                     let x = &projected[from..from + dim];
                     let dx = &mut dprojected[from..from + dim];
@@ -185,7 +206,10 @@ pub(super) fn turn_back(
             }
         }
     }
-    vectorized((turned, projected, kept, d, dprojected, dgain), body);
+    vectorized(
+        #[inline(always)]
+        || body(turned, projected, kept, d, dprojected, dgain),
+    );
 }
 
 /// `softmax(Q K^T / sqrt(dim)) V` for every head, each position seeing itself and what is before it. The
@@ -219,7 +243,7 @@ pub(super) fn attend(
 /// does not see becomes 0.
 fn softmax(scores: &mut [f32], first: usize, span: usize) {
     #[inline(always)]
-    fn body((scores, first, span): (&mut [f32], usize, usize)) {
+    fn body(scores: &mut [f32], first: usize, span: usize) {
         for (n, row) in scores.chunks_exact_mut(span).enumerate() {
             let seen = first + n + 1;
             row[seen..].fill(f32::NEG_INFINITY);
@@ -247,7 +271,10 @@ fn softmax(scores: &mut [f32], first: usize, span: usize) {
             }
         }
     }
-    vectorized((scores, first, span), body);
+    vectorized(
+        #[inline(always)]
+        || body(scores, first, span),
+    );
 }
 
 /// Gradients that [`attend_back`] writes and the room it works in.
@@ -306,7 +333,7 @@ pub(super) fn attend_back(
 /// Replaces the gradient of each row's weights by that of its scores: `p (d - sum(p d))`.
 fn softmax_back(weights: &[f32], d: &mut [f32], first: usize, span: usize) {
     #[inline(always)]
-    fn body((weights, d, first, span): (&[f32], &mut [f32], usize, usize)) {
+    fn body(weights: &[f32], d: &mut [f32], first: usize, span: usize) {
         let rows = weights.chunks_exact(span).zip(d.chunks_exact_mut(span));
         for (n, (p, d)) in rows.enumerate() {
             let seen = first + n + 1;
@@ -319,5 +346,8 @@ fn softmax_back(weights: &[f32], d: &mut [f32], first: usize, span: usize) {
             }
         }
     }
-    vectorized((weights, d, first, span), body);
+    vectorized(
+        #[inline(always)]
+        || body(weights, d, first, span),
+    );
 }

@@ -9,6 +9,7 @@ use super::norm::{norm, norm_back};
 use super::pack::{Layer, Pack};
 
 /// What a layer computed on its way forward.
+#[derive(Default)]
 pub(super) struct Kept {
     /// The residual stream before the layer, `[rows, hidden]`.
     pub(super) x: Vec<f32>,
@@ -30,30 +31,33 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(p: &Pack, h: Heads) -> Self {
+    /// Makes room for these sequences. What is there is left as it is: all of it is overwritten.
+    pub(super) fn fit(&mut self, p: &Pack, h: Heads) {
         let rows = h.rows();
-        let zeros = |n: usize| vec![0.0; n];
-        Self {
-            x: zeros(rows * p.hidden),
-            attention_rms: zeros(rows),
-            attention_in: zeros(rows * p.hidden),
-            projected: zeros(rows * h.projected()),
-            query_rms: zeros(rows * h.queries),
-            key_rms: zeros(rows * h.keys),
-            queries: zeros(rows * h.queries * h.dim),
-            keys: zeros(rows * h.keys * h.dim),
-            weights: zeros(h.weights()),
-            attended: zeros(rows * h.width()),
-            middle: zeros(rows * p.hidden),
-            feed_rms: zeros(rows),
-            feed_in: zeros(rows * p.hidden),
-            gate_up: zeros(rows * 2 * p.feed),
-            gated: zeros(rows * p.feed),
+        for (part, n) in [
+            (&mut self.x, rows * p.hidden),
+            (&mut self.attention_rms, rows),
+            (&mut self.attention_in, rows * p.hidden),
+            (&mut self.projected, rows * h.projected()),
+            (&mut self.query_rms, rows * h.queries),
+            (&mut self.key_rms, rows * h.keys),
+            (&mut self.queries, rows * h.queries * h.dim),
+            (&mut self.keys, rows * h.keys * h.dim),
+            (&mut self.weights, h.weights()),
+            (&mut self.attended, rows * h.width()),
+            (&mut self.middle, rows * p.hidden),
+            (&mut self.feed_rms, rows),
+            (&mut self.feed_in, rows * p.hidden),
+            (&mut self.gate_up, rows * 2 * p.feed),
+            (&mut self.gated, rows * p.feed),
+        ] {
+            part.resize(n, 0.0);
         }
     }
 }
 
 /// Room for gradients of what a layer computed, shared by all layers.
+#[derive(Default)]
 pub(super) struct Room {
     hidden: Vec<f32>,
     attended: Vec<f32>,
@@ -65,17 +69,19 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(p: &Pack, h: Heads) -> Self {
+    /// Makes room for these sequences.
+    pub(super) fn fit(&mut self, p: &Pack, h: Heads) {
         let rows = h.rows();
-        let zeros = |n: usize| vec![0.0; n];
-        Self {
-            hidden: zeros(rows * p.hidden),
-            attended: zeros(rows * h.width()),
-            queries: zeros(rows * h.queries * h.dim),
-            keys: zeros(rows * h.keys * h.dim),
-            projected: zeros(rows * h.projected()),
-            scratch: zeros(scratch(h)),
-            gated: zeros(rows * p.feed),
+        for (part, n) in [
+            (&mut self.hidden, rows * p.hidden),
+            (&mut self.attended, rows * h.width()),
+            (&mut self.queries, rows * h.queries * h.dim),
+            (&mut self.keys, rows * h.keys * h.dim),
+            (&mut self.projected, rows * h.projected()),
+            (&mut self.scratch, scratch(h)),
+            (&mut self.gated, rows * p.feed),
+        ] {
+            part.resize(n, 0.0);
         }
     }
 }

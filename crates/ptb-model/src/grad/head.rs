@@ -119,9 +119,9 @@ impl Room {
 
 /// Sum of `ln(sum(exp(z))) - z[target]` over rows of logits, each of which becomes its gradient
 /// `softmax(z) - onehot(target)`.
-fn cross_entropy(logits: &mut [f32], vocabulary: usize, targets: &[u32]) -> f64 {
+pub(super) fn cross_entropy(logits: &mut [f32], vocabulary: usize, targets: &[u32]) -> f64 {
     #[inline(always)]
-    fn body((logits, vocabulary, targets): (&mut [f32], usize, &[u32])) -> f64 {
+    fn body(logits: &mut [f32], vocabulary: usize, targets: &[u32]) -> f64 {
         let mut total = 0.0;
         for (row, target) in logits.chunks_exact_mut(vocabulary).zip(targets) {
             let Some(wanted) = row.get(*target as usize).copied() else { continue };
@@ -136,7 +136,10 @@ fn cross_entropy(logits: &mut [f32], vocabulary: usize, targets: &[u32]) -> f64 
         }
         total
     }
-    vectorized((logits, vocabulary, targets), body)
+    vectorized(
+        #[inline(always)]
+        || body(logits, vocabulary, targets),
+    )
 }
 
 #[inline(always)]

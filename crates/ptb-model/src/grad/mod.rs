@@ -20,11 +20,13 @@ mod simd;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::config::Config;
+use crate::layout::expected_tensors;
 use pack::Pack;
 use pass::{Ids, Model};
 
@@ -90,7 +92,9 @@ impl CustomOp1 for Loss {
         let Logits { pack, .. } = self.logits;
         let all = joined(&pack, storage, layout)?;
         let wanted = self.gradient.is_some();
-        let (loss, gradient) = Model { pack, all }.loss(self.logits.ids(), &self.targets, wanted);
+        let mut gradient = wanted.then(|| vec![0.0; pack.len()]);
+        let model = Model { pack, all };
+        let loss = model.loss(self.logits.ids(), &self.targets, gradient.as_deref_mut());
         if let (Some(place), Some(gradient)) = (&self.gradient, gradient) {
             let gradient = Tensor::from_vec(gradient, pack.len(), &candle_core::Device::Cpu)?;
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradient);
@@ -108,6 +112,93 @@ impl CustomOp1 for Loss {
             1.0 => Ok(Some(gradient.clone())),
             d => Ok(Some(gradient.affine(f64::from(d), 0.0)?)),
         }
+    }
+}
+
+/// A model's parameters as they were at one moment, joined in one vector: loss and gradient without a
+/// graph of tensors, for trainers that sum over parts of a batch on several threads.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    pack: Pack,
+    ranges: Vec<(String, Range<usize>)>,
+    all: Vec<f32>,
+}
+
+impl Joined {
+    pub(crate) fn new(config: &Config, all: Vec<f32>) -> Result<Self> {
+        let pack = Pack::new(config);
+        if all.len() != pack.len() {
+            bail!("{} parameters instead of {}", all.len(), pack.len());
+        }
+        let mut end = 0;
+        let ranges = expected_tensors(config).into_iter().map(|(_, name, shape)| {
+            let start = end;
+            end += shape.iter().product::<usize>();
+            (name, start..end)
+        });
+        Ok(Self { pack, ranges: ranges.collect(), all })
+    }
+
+    /// Number of parameters: the length of a gradient.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Each tensor's name in the checkpoint and its place, in the order of the vector.
+    pub fn ranges(&self) -> &[(String, Range<usize>)] {
+        &self.ranges
+    }
+
+    /// As [`Qwen3::loss`](crate::Qwen3::loss) of sequences of `time` tokens, row by row, in 64 bits.
+    ///
+    /// # Errors
+    /// Ids or targets outside of the vocabulary, a wrong number of either.
+    pub fn loss(&self, ids: &[u32], time: usize, targets: &[i64]) -> Result<f64> {
+        check(self.pack.vocabulary, ids, time, targets)?;
+        Ok(self.model().loss(Ids { all: ids, time }, targets, None))
+    }
+
+    /// The same, and adds the gradient by all parameters to `gradient`.
+    ///
+    /// # Errors
+    /// As [`Joined::loss`], and a gradient that is not [`Joined::count`] long.
+    pub fn add_gradient(
+        &self,
+        ids: &[u32],
+        time: usize,
+        targets: &[i64],
+        gradient: &mut [f32],
+    ) -> Result<f64> {
+        check(self.pack.vocabulary, ids, time, targets)?;
+        if gradient.len() != self.count() {
+            bail!("a gradient of {} values for {} parameters", gradient.len(), self.count());
+        }
+        Ok(self.model().loss(Ids { all: ids, time }, targets, Some(gradient)))
+    }
+
+    fn model(&self) -> Model<'_> {
+        Model { pack: self.pack, all: &self.all }
+    }
+}
+
+/// Ids and targets are within the vocabulary (targets may be negative), and as many as each other.
+pub(crate) fn check(vocabulary: usize, ids: &[u32], time: usize, targets: &[i64]) -> Result<()> {
+    if targets.len() != ids.len() || !ids.len().is_multiple_of(time.max(1)) {
+        bail!("{} targets for {} ids in rows of {time}", targets.len(), ids.len());
+    }
+    check_ids(vocabulary, ids)?;
+    let unknown = |t: &&i64| usize::try_from(**t).is_ok_and(|t| t >= vocabulary);
+    match targets.iter().find(unknown) {
+        None => Ok(()),
+        Some(t) => bail!("target {t} is outside of the vocabulary of {vocabulary}"),
+    }
+}
+
+/// Ids are within the vocabulary.
+pub(crate) fn check_ids(vocabulary: usize, ids: &[u32]) -> Result<()> {
+    match ids.iter().find(|id| **id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(id) => bail!("token id {id} is outside of the vocabulary of {vocabulary}"),
     }
 }
 

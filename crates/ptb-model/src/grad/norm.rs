@@ -5,7 +5,7 @@ use super::simd::{LANES, sum, sum_of, vectorized};
 /// Each row of `x`, as wide as `gain`: `out = x r gain` with `r = 1 / sqrt(mean(x^2) + eps)`, kept.
 pub(super) fn norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32], kept: &mut [f32]) {
     #[inline(always)]
-    fn body((x, gain, eps, out, kept): (&[f32], &[f32], f32, &mut [f32], &mut [f32])) {
+    fn body(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32], kept: &mut [f32]) {
         let width = gain.len();
         let rows = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
         for ((x, out), kept) in rows.zip(kept) {
@@ -15,7 +15,10 @@ pub(super) fn norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32], kept: &mu
             }
         }
     }
-    vectorized((x, gain, eps, out, kept), body);
+    vectorized(
+        #[inline(always)]
+        || body(x, gain, eps, out, kept),
+    );
 }
 
 /// `1 / sqrt(mean(x^2) + eps)`.
@@ -35,16 +38,18 @@ pub(super) fn norm_back(
     dx: &mut [f32],
     dgain: &mut [f32],
 ) {
-    type Args<'a> = (&'a [f32], &'a [f32], &'a [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
     #[inline(always)]
-    fn body((x, kept, gain, dy, dx, dgain): Args<'_>) {
+    fn body(x: &[f32], kept: &[f32], gain: &[f32], dy: &[f32], dx: &mut [f32], dgain: &mut [f32]) {
         let width = gain.len();
         let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(kept);
         for (((x, dy), r), dx) in rows.zip(dx.chunks_exact_mut(width)) {
             norm_back_row(x, *r, gain, dy, dx, dgain);
         }
     }
-    vectorized((x, kept, gain, dy, dx, dgain), body);
+    vectorized(
+        #[inline(always)]
+        || body(x, kept, gain, dy, dx, dgain),
+    );
 }
 
 /// One row of [`norm_back`].

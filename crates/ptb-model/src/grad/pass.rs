@@ -43,10 +43,11 @@ impl Model<'_> {
     pub(super) fn logits(&self, ids: Ids<'_>) -> Vec<f32> {
         let mut out = vec![0.0; ids.all.len() * self.pack.vocabulary];
         let mut rest = out.as_mut_slice();
+        let mut work = Work::default();
         for part in ids.parts() {
             let (here, after) = rest.split_at_mut(part.len() * self.pack.vocabulary);
-            let state = State::forward(self, part, ids.time, Keep::Last);
-            self.head().logits(&state.x, here);
+            work.forward(self, part, ids.time, Keep::Last);
+            self.head().logits(&work.x, here);
             rest = after;
         }
         out
@@ -56,52 +57,52 @@ impl Model<'_> {
     pub(super) fn logits_back(&self, ids: Ids<'_>, d: &[f32]) -> Vec<f32> {
         let mut grads = vec![0.0; self.pack.len()];
         let mut rest = d;
+        let mut work = Work::default();
         for part in ids.parts() {
             let (here, after) = rest.split_at(part.len() * self.pack.vocabulary);
-            let state = State::forward(self, part, ids.time, Keep::All);
-            let mut dx = vec![0.0; state.x.len()];
-            self.head().logits_back(&state.x, here, &mut dx, &mut grads);
-            state.back(self, part, dx, &mut grads);
+            let blocks = work.forward(self, part, ids.time, Keep::All);
+            self.head().logits_back(&work.x, here, &mut work.d, &mut grads);
+            work.back(self, &blocks, part, &mut grads);
             rest = after;
         }
         grads
     }
 
-    /// Sum of the cross-entropies of the targets that are not negative and, when asked for, its gradient.
-    pub(super) fn loss(
-        &self,
-        ids: Ids<'_>,
-        targets: &[i64],
-        gradient: bool,
-    ) -> (f64, Option<Vec<f32>>) {
-        let mut grads = gradient.then(|| vec![0.0; self.pack.len()]);
-        let mut total = 0.0;
-        for (ids, targets) in trimmed(ids, targets) {
-            total +=
-                self.part_loss(Ids { all: &ids.0, time: ids.1 }, &targets, grads.as_deref_mut());
-        }
-        (total, grads)
+    /// Sum of the cross-entropies of the targets that are not negative; with `grads`, its gradient is added
+    /// to them.
+    pub(super) fn loss(&self, ids: Ids<'_>, targets: &[i64], mut grads: Option<&mut [f32]>) -> f64 {
+        let mut work = Work::default();
+        let parts = trimmed(ids, targets).map(|((ids, time), targets)| {
+            self.part_loss(&mut work, Ids { all: &ids, time }, &targets, grads.as_deref_mut())
+        });
+        parts.sum()
     }
 
-    fn part_loss(&self, ids: Ids<'_>, targets: &[i64], grads: Option<&mut [f32]>) -> f64 {
+    fn part_loss(
+        &self,
+        work: &mut Work,
+        ids: Ids<'_>,
+        targets: &[i64],
+        grads: Option<&mut [f32]>,
+    ) -> f64 {
         let hidden = self.pack.hidden;
         let keep = if grads.is_some() { Keep::All } else { Keep::Last };
-        let state = State::forward(self, ids.all, ids.time, keep);
-        let counted =
-            targets.iter().enumerate().filter_map(|(row, t)| Some((row, u32::try_from(*t).ok()?)));
+        let blocks = work.forward(self, ids.all, ids.time, keep);
+        let counted = targets.iter().enumerate();
+        let counted = counted.filter_map(|(row, t)| Some((row, u32::try_from(*t).ok()?)));
         let (rows, targets): (Vec<usize>, Vec<u32>) = counted.unzip();
         let mut x = vec![0.0; rows.len() * hidden];
         for (x, row) in x.chunks_exact_mut(hidden).zip(&rows) {
-            x.copy_from_slice(&state.x[row * hidden..][..hidden]);
+            x.copy_from_slice(&work.x[row * hidden..][..hidden]);
         }
         let Some(grads) = grads else { return self.head().loss(&x, &targets, None) };
         let mut d = vec![0.0; x.len()];
         let total = self.head().loss(&x, &targets, Some((&mut d, grads)));
-        let mut dx = vec![0.0; state.x.len()];
+        work.d.fill(0.0);
         for (d, row) in d.chunks_exact(hidden).zip(&rows) {
-            dx[row * hidden..][..hidden].copy_from_slice(d);
+            work.d[row * hidden..][..hidden].copy_from_slice(d);
         }
-        state.back(self, ids.all, dx, grads);
+        work.back(self, &blocks, ids.all, grads);
         total
     }
 }
@@ -142,46 +143,52 @@ enum Keep {
     Last,
 }
 
-/// A forward pass over some sequences, and what it kept.
-struct State {
-    blocks: Blocks,
+/// What passes over one part of a batch after the other work in.
+#[derive(Default)]
+struct Work {
     kept: Vec<Kept>,
+    room: Room,
     /// The residual stream after the last layer.
     x: Vec<f32>,
+    /// Its gradient.
+    d: Vec<f32>,
 }
 
-impl State {
-    fn forward(model: &Model<'_>, ids: &[u32], time: usize, keep: Keep) -> Self {
+impl Work {
+    fn forward(&mut self, model: &Model<'_>, ids: &[u32], time: usize, keep: Keep) -> Blocks {
         let pack = model.pack;
         let hidden = pack.hidden;
         let blocks = Blocks::new(pack, ids.len() / time.max(1), time);
         let layers = if keep == Keep::All { pack.layers } else { 1 };
-        let mut kept: Vec<Kept> = (0..layers).map(|_| Kept::new(&pack, blocks.heads)).collect();
-        let mut x = vec![0.0; ids.len() * hidden];
+        self.kept.resize_with(layers, Kept::default);
+        self.kept.iter_mut().for_each(|kept| kept.fit(&pack, blocks.heads));
+        self.x.resize(ids.len() * hidden, 0.0);
+        self.d.resize(ids.len() * hidden, 0.0);
         let table = &model.all[pack.embedding()];
-        for (x, id) in x.chunks_exact_mut(hidden).zip(ids) {
+        for (x, id) in self.x.chunks_exact_mut(hidden).zip(ids) {
             x.copy_from_slice(&table[*id as usize * hidden..][..hidden]);
         }
         for layer in 0..pack.layers {
-            let kept = &mut kept[layer.min(layers - 1)];
-            std::mem::swap(&mut kept.x, &mut x);
-            blocks.forward(&pack.layer(model.all, layer), kept, &mut x);
+            let kept = &mut self.kept[layer.min(layers - 1)];
+            std::mem::swap(&mut kept.x, &mut self.x);
+            blocks.forward(&pack.layer(model.all, layer), kept, &mut self.x);
         }
-        Self { blocks, kept, x }
+        blocks
     }
 
-    /// Given the gradient of the residual stream at the end, adds that of all parameters below the head.
-    fn back(mut self, model: &Model<'_>, ids: &[u32], mut d: Vec<f32>, grads: &mut [f32]) {
+    /// Given the gradient `d` of the residual stream at the end, adds that of all parameters below the
+    /// head. Uses up what a forward pass that keeps all has kept.
+    fn back(&mut self, model: &Model<'_>, blocks: &Blocks, ids: &[u32], grads: &mut [f32]) {
         let pack = &model.pack;
-        let mut room = Room::new(pack, self.blocks.heads);
+        self.room.fit(pack, blocks.heads);
         for (layer, kept) in self.kept.iter_mut().enumerate().rev() {
             let weights = pack.layer(model.all, layer);
             let mut grads = pack.layer_mut(grads, layer);
-            self.blocks.back(&weights, kept, &mut room, &mut d, &mut grads);
+            blocks.back(&weights, kept, &mut self.room, &mut self.d, &mut grads);
         }
         let hidden = pack.hidden;
         let table = &mut grads[pack.embedding()];
-        for (d, id) in d.chunks_exact(hidden).zip(ids) {
+        for (d, id) in self.d.chunks_exact(hidden).zip(ids) {
             let row = &mut table[*id as usize * hidden..][..hidden];
             row.iter_mut().zip(d).for_each(|(row, d)| *row += d);
         }

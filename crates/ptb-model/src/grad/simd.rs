@@ -6,20 +6,37 @@
 /// Lanes of a running sum: one AVX-512 register, two of AVX2.
 pub(super) const LANES: usize = 16;
 
-/// Calls `body(args)` compiled for the best instruction set. `body` must be a function marked
-/// `#[inline(always)]`: a closure may stay outside of the specialised version.
+/// Calls `f` compiled for the best instruction set. `f` and all that it calls must be marked
+/// `#[inline(always)]`: what stays a function of its own is compiled for the oldest processor.
 #[inline(always)]
-pub(super) fn vectorized<A, R>(args: A, body: impl FnOnce(A) -> R) -> R {
-    struct Call<A, F>(A, F);
-    impl<A, R, F: FnOnce(A) -> R> pulp::WithSimd for Call<A, F> {
-        type Output = R;
+pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
 
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _: S) -> R {
-            (self.1)(self.0)
-        }
+/// The lanes of `x` from `at` on; those beyond its end are 0.
+///
+/// Loops that read several slices and write several go by whole lanes through [`load`] and [`store`]: with
+/// that many pointers the compiler cannot tell that they do not overlap, and would take one at a time.
+#[inline(always)]
+pub(super) fn load(x: &[f32], at: usize) -> [f32; LANES] {
+    let rest = x.get(at..).unwrap_or_default();
+    if let Some(lanes) = rest.first_chunk() {
+        return *lanes;
     }
-    pulp::Arch::new().dispatch(Call(args, body))
+    let mut lanes = [0.0; LANES];
+    lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane = *value);
+    lanes
+}
+
+/// Writes lanes to `out` from `at` on; those beyond its end are dropped.
+#[inline(always)]
+pub(super) fn store(out: &mut [f32], at: usize, lanes: [f32; LANES]) {
+    let rest = out.get_mut(at..).unwrap_or_default();
+    if let Some(place) = rest.first_chunk_mut() {
+        *place = lanes;
+        return;
+    }
+    rest.iter_mut().zip(lanes).for_each(|(value, lane)| *value = lane);
 }
 
 /// `e^x` to about two units in the last place; 0 below -87, at most `e^88`, NaN of NaN.
@@ -111,6 +128,12 @@ mod tests {
     fn sums_take_every_element() {
         let a: Vec<f32> = (0..37).map(|i| i as f32).collect();
         assert_eq!(sum_of(&a, &a, |a, b| a + b), 36.0 * 37.0);
+        let mut out = [9.0; 5];
+        store(&mut out, 3, load(&a, 35));
+        assert_eq!(
+            (load(&a, 35)[..3].to_vec(), out),
+            (vec![35.0, 36.0, 0.0], [9.0, 9.0, 9.0, 35.0, 36.0])
+        );
         assert_eq!(max(std::array::from_fn(|i| if i == 11 { 5.0 } else { -1.0 })), 5.0);
     }
 }
