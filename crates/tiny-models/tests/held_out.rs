@@ -106,3 +106,20 @@ fn chats_have_no_operands_of_the_test_split() {
         }
     }
 }
+
+#[test]
+fn what_the_agent_sft_trains_on_has_no_operands_of_the_test_split() {
+    let test = test_operands();
+    for seed in 0..5 {
+        let records = ptb_sft::arithmetic::records(seed, 8000);
+        assert_eq!(records.len(), 8000);
+        for record in &records {
+            let ptb_sft::Record::Chat { messages } = record else { panic!("{record:?}") };
+            let asked = sorted(numbers(&messages[0].content));
+            assert!((2..=3).contains(&asked.len()) && !test.contains(&asked), "{record:?}");
+            for operands in operands_of_line(&messages[1].content) {
+                assert!(!test.contains(&operands), "{record:?}");
+            }
+        }
+    }
+}
