@@ -62,7 +62,7 @@ impl Door {
         let mut child = Owned(command.stdout(Stdio::piped()).spawn().ok()?);
         let out = child.0.stdout.take()?;
         let (sender, answer) = channel();
-        std::thread::spawn(move || {
+        aside(move || {
             let mut text = String::new();
             let _ = out.take(BOUND).read_to_string(&mut text);
             let _ = sender.send(text);
@@ -94,14 +94,15 @@ impl Door {
         let name = self.program.display();
         let mut child = Owned(child.map_err(|e| failed(format!("cannot start {name}: {e}")))?);
         let (sender, words) = channel();
-        let metrics = child.0.stdout.take().map(|out| {
-            std::thread::spawn(move || {
-                let mut text = String::new();
-                out.take(BOUND).read_to_string(&mut text).map(|_| text).unwrap_or_default()
-            })
+        let (metrics_sender, metrics) = channel();
+        let out = child.0.stdout.take();
+        aside(move || {
+            let mut text = String::new();
+            let _ = out.map(|out| out.take(BOUND).read_to_string(&mut text));
+            let _ = metrics_sender.send(text);
         });
         let errors = child.0.stderr.take();
-        std::thread::spawn(move || {
+        aside(move || {
             let Some(errors) = errors else { return };
             for line in lines(errors) {
                 if sender.send(line).is_err() {
@@ -133,7 +134,7 @@ impl Door {
             let reason = last.strip_prefix("error: ").unwrap_or(&last);
             return Err(failed(if reason.is_empty() { status.to_string() } else { reason.into() }));
         }
-        let text = metrics.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let text = metrics.recv_timeout(CLOCK).unwrap_or_default();
         let metrics: Option<Value> = serde_json::from_str(&text).ok();
         let accuracy = metrics.as_ref().and_then(|m| m.get("accuracy")).and_then(Value::as_f64);
         match accuracy {
@@ -141,6 +142,11 @@ impl Door {
             _ => Err(failed("its metrics hold no accuracy".to_owned())),
         }
     }
+}
+
+/// Runs beside; where no thread can be had, what it would send is missing, as if nothing had come.
+fn aside(work: impl FnOnce() + Send + 'static) {
+    let _ = std::thread::Builder::new().spawn(work);
 }
 
 /// A child that does not outlive its use here.

@@ -40,12 +40,14 @@ fn printable(text: &str) -> String {
 pub(crate) struct Printer {
     json: bool,
     last: Option<Instant>,
+    /// When the door's words were told last; none before an evaluation's first.
+    heard: Option<Instant>,
     untold: Option<Step>,
 }
 
 impl Printer {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, last: None, untold: None }
+        Self { json, last: None, heard: None, untold: None }
     }
 
     pub(crate) fn tell(&mut self, event: &Event<'_>) {
@@ -60,6 +62,7 @@ impl Printer {
             Event::Evaluating(words) => self.words(words),
             Event::Look(look) => {
                 self.flush();
+                self.heard = None;
                 self.line(look_line(look), || object("look", look));
             }
             Event::Checkpoint(step) => {
@@ -79,8 +82,9 @@ impl Printer {
     }
 
     fn words(&mut self, words: &str) {
-        if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
-            self.last = Some(Instant::now());
+        if self.heard.is_none_or(|heard| heard.elapsed() >= PAUSE) {
+            self.flush();
+            self.heard = Some(Instant::now());
             let short: String = words.chars().take(60).collect();
             self.line(
                 format!("evaluating: {short}"),

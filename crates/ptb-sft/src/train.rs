@@ -249,7 +249,9 @@ impl<'a> Trainer<'a> {
             return Some(End::Patience);
         }
         let needed = self.reserve() + Duration::try_from_secs_f64(1.5 * self.times.step).ok()?;
-        self.clock.left().is_some_and(|left| left <= needed).then_some(End::Deadline)
+        // A schedule by time is over when the time is; one by steps is cut.
+        let end = if self.total.is_some() { End::Deadline } else { End::Finished };
+        self.clock.left().is_some_and(|left| left <= needed).then_some(end)
     }
 
     fn run(&mut self) -> Result<End, SftError> {

@@ -223,3 +223,84 @@ impl InplaceOp1 for Write<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradient::batch_gradient;
+    use ptb_model::{ModelDir, RandomModel, random_model};
+
+    fn weights(method: Method) -> Weights {
+        let home = tempfile::tempdir().unwrap();
+        random_model(home.path(), &RandomModel::mini(2)).unwrap();
+        let dir = ModelDir::open(home.path()).unwrap();
+        let config = Config::read(&dir).unwrap();
+        Weights::load(&config, &Checkpoint::open(&dir).unwrap(), method, 5).unwrap()
+    }
+
+    /// The loss of a small batch, and its gradient by the parameters.
+    fn loss(weights: &Weights) -> (f64, Vec<Vec<f32>>) {
+        let rows = ["three blind mice", "see how they run", "they all", "ran"];
+        let examples = rows.map(|text| {
+            let ids: Vec<u32> = text.bytes().map(u32::from).collect();
+            crate::data::Example { learn: vec![true; ids.len()], ids }
+        });
+        let shards = crate::batch::shards(&examples, &[0, 1, 2, 3]);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let sums = batch_gradient(&pool, weights, &shards).unwrap();
+        (sums.loss, weights.pull_back(sums.gradients))
+    }
+
+    /// Along each parameter's own gradient the loss must rise by the gradient's norm.
+    #[test]
+    fn gradients_of_parameters_agree_with_finite_differences() {
+        for method in [Method::Full, Method::Lora { rank: 3, alpha: 4.0 }] {
+            let mut weights = weights(method);
+            // B starts at zero, where A has no gradient; that is for tests of its own.
+            let mut draw = Draw::new(9, Stream::Questions);
+            for param in weights.params.iter_mut().filter(|p| p.name.ends_with("lora_B")) {
+                param.values.iter_mut().for_each(|v| *v = 0.2 * draw.unit());
+            }
+            weights.publish().unwrap();
+            let (_, gradients) = loss(&weights);
+            assert_eq!(gradients.len(), weights.params.len());
+            for (i, gradient) in gradients.iter().enumerate() {
+                let name = weights.params[i].name.clone();
+                let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+                assert!(norm > 1e-4, "{name}: the gradient vanishes");
+                let start = weights.params[i].values.clone();
+                let mut at = |step: f64| {
+                    let moved =
+                        start.iter().zip(gradient).map(|(v, g)| v + (step / norm) as f32 * g);
+                    weights.params[i].values = moved.collect();
+                    weights.publish().unwrap();
+                    loss(&weights).0
+                };
+                let step = 4e-3;
+                let slope = (at(step) - at(-step)) / (2.0 * step);
+                at(0.0);
+                assert!((slope - norm).abs() < 0.03 * norm + 5e-3, "{name}: {slope} {norm}");
+            }
+        }
+    }
+
+    #[test]
+    fn adapters_begin_without_effect_and_names_are_unique() {
+        let (full, lora) = (weights(Method::Full), weights(Method::Lora { rank: 3, alpha: 4.0 }));
+        lora.publish().unwrap();
+        let ids = |w: &Weights| {
+            let tensors = w.fixed_model().tensors();
+            tensors
+                .map(|(n, t)| (n.to_owned(), t.flatten_all().unwrap().to_vec1::<f32>().unwrap()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&full), ids(&lora));
+        let names: std::collections::HashSet<&str> =
+            lora.params.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names.len(), lora.params.len());
+        assert!(lora.params.iter().all(|p| p.decay));
+        let decayed = |p: &&Param| p.decay;
+        assert!(full.params.iter().filter(decayed).all(|p| p.name.contains("_proj")));
+        assert_eq!(full.params.iter().filter(decayed).count(), 14);
+    }
+}
