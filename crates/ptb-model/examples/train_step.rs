@@ -21,22 +21,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let id = |i: usize| ((i * 7919) % 256) as u32;
     let ids = Tensor::from_vec((0..batch * time).map(id).collect(), (batch, time), &Device::Cpu)?;
     let targets: Vec<i64> = (1..=batch * time).map(|i| i64::from(id(i))).collect();
+    let flat = ids.flatten_all()?.to_vec1()?;
+    println!("{count} parameters, {batch} x {time} tokens");
+    measure("loss and backward", steps, batch * time, || {
+        let sum = model.loss(&ids, &targets)?;
+        let grads = sum.backward()?;
+        assert!(parameters.iter().all(|(_, var)| grads.get(var.as_tensor()).is_some()));
+        Ok(f64::from(sum.to_scalar::<f32>()?))
+    })?;
+    let mut gradient = vec![0.0; count];
+    measure("joined gradient", steps, batch * time, || {
+        gradient.fill(0.0);
+        model.joined()?.add_gradient(&flat, time, &targets, &mut gradient)
+    })
+}
+
+fn measure(
+    what: &str,
+    steps: usize,
+    tokens: usize,
+    mut step: impl FnMut() -> candle_core::Result<f64>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut seconds = Vec::new();
     let mut loss = 0.0;
     for _ in 0..steps.max(1) {
         let start = Instant::now();
-        let sum = model.loss(&ids, &targets)?;
-        let grads = sum.backward()?;
+        loss = step()? / tokens as f64;
         seconds.push(start.elapsed().as_secs_f64());
-        loss = sum.to_scalar::<f32>()? / targets.len() as f32;
-        assert!(parameters.iter().all(|(_, var)| grads.get(var.as_tensor()).is_some()));
     }
     seconds.sort_by(f64::total_cmp);
     let (best, median) = (seconds[0], seconds[seconds.len() / 2]);
     println!(
-        "{count} parameters, {batch} x {time} tokens, loss {loss:.4}: {best:.4} s at best, \
-         {median:.4} s in the median, {:.0} tokens a second",
-        (batch * time) as f64 / best
+        "{what}: loss {loss:.4}, {best:.4} s at best, {median:.4} s in the median, {:.0} tokens a \
+         second",
+        tokens as f64 / best
     );
     Ok(())
 }

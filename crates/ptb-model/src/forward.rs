@@ -125,10 +125,10 @@ impl Qwen3 {
     /// # Errors
     /// Ids outside of the vocabulary, or the tensor library's.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        let (_, time) = ids.dims2()?;
+        let size = ids.dims2()?;
         let ids = ids.flatten_all()?.to_vec1()?;
         check_ids(self.config.vocab_size, &ids)?;
-        self.flat()?.apply_op1(Logits::new(&self.config, ids, time))
+        self.flat()?.apply_op1(Logits::new(&self.config, ids, size))
     }
 
     /// The sum, over the counted positions, of the cross-entropy in nats: a scalar of type f32.
@@ -146,11 +146,11 @@ impl Qwen3 {
     /// # Errors
     /// Ids or targets outside of the vocabulary, a wrong number of targets, or the tensor library's.
     pub fn loss(&self, ids: &Tensor, targets: &[i64]) -> Result<Tensor> {
-        let (_, time) = ids.dims2()?;
+        let size = ids.dims2()?;
         let ids = ids.flatten_all()?.to_vec1()?;
-        check(self.config.vocab_size, &ids, time, targets)?;
+        check(self.config.vocab_size, &ids, size.1, targets)?;
         let all = self.flat()?;
-        let logits = Logits::new(&self.config, ids, time);
+        let logits = Logits::new(&self.config, ids, size);
         let loss = Loss::new(logits, targets.to_vec(), all.track_op());
         all.apply_op1(loss)
     }

@@ -34,17 +34,18 @@ use pass::{Ids, Model};
 pub(crate) struct Logits {
     pack: Pack,
     ids: Vec<u32>,
-    time: usize,
+    /// Sequences, and positions of each.
+    size: (usize, usize),
 }
 
 impl Logits {
-    /// For `ids` of sequences of `time` tokens, each id within the vocabulary.
-    pub(crate) fn new(config: &Config, ids: Vec<u32>, time: usize) -> Self {
-        Self { pack: Pack::new(config), ids, time }
+    /// For `ids` of so many sequences and positions, each id within the vocabulary.
+    pub(crate) fn new(config: &Config, ids: Vec<u32>, size: (usize, usize)) -> Self {
+        Self { pack: Pack::new(config), ids, size }
     }
 
     fn ids(&self) -> Ids<'_> {
-        Ids { all: &self.ids, time: self.time }
+        Ids { all: &self.ids, time: self.size.1 }
     }
 }
 
@@ -56,8 +57,8 @@ impl CustomOp1 for Logits {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let all = joined(&self.pack, storage, layout)?;
         let logits = Model { pack: self.pack, all }.logits(self.ids());
-        let batch = self.ids.len().checked_div(self.time).unwrap_or(0);
-        Ok((CpuStorage::F32(logits), (batch, self.time, self.pack.vocabulary).into()))
+        let (batch, time) = self.size;
+        Ok((CpuStorage::F32(logits), (batch, time, self.pack.vocabulary).into()))
     }
 
     fn bwd(&self, all: &Tensor, _: &Tensor, d: &Tensor) -> Result<Option<Tensor>> {
