@@ -38,7 +38,7 @@ impl AdamW {
         o: &Optimiser,
         lr: f64,
         params: &mut [Param],
-        gradients: &[Vec<f32>],
+        gradients: &[&[f32]],
         scale: f64,
     ) {
         self.steps += 1;
@@ -51,7 +51,7 @@ impl AdamW {
         let all = params.par_iter_mut().zip(&mut self.moments).zip(gradients);
         all.for_each(|((param, moments), gradient)| {
             let keep = if param.decay { (1.0 - lr * o.weight_decay) as f32 } else { 1.0 };
-            let values = param.values.iter_mut().zip(gradient);
+            let values = param.values.iter_mut().zip(*gradient);
             let moments = moments.first.iter_mut().zip(&mut moments.second);
             for ((w, g), (m, v)) in values.zip(moments) {
                 let g = g * scale;
@@ -67,8 +67,8 @@ impl AdamW {
 }
 
 /// The norm of all gradients together, summed in a fixed order.
-pub(crate) fn norm(gradients: &[Vec<f32>]) -> f64 {
-    let squares = |g: &Vec<f32>| g.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+pub(crate) fn norm(gradients: &[&[f32]]) -> f64 {
+    let squares = |g: &&[f32]| g.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
     let parts: Vec<f64> = gradients.par_iter().map(squares).collect();
     parts.iter().sum::<f64>().sqrt()
 }
@@ -92,7 +92,7 @@ mod tests {
             let mut adam = AdamW::new(&params);
             let (mut w, mut m, mut v) = (start.map(f64::from), [0.0; 2], [0.0; 2]);
             for (t, g) in (1..).zip(gradients) {
-                adam.step(&o, 0.01, &mut params, &[g.to_vec()], 0.5);
+                adam.step(&o, 0.01, &mut params, &[&g], 0.5);
                 for i in 0..2 {
                     let g = 0.5 * f64::from(g[i]);
                     m[i] = 0.9 * m[i] + 0.1 * g;
@@ -114,13 +114,7 @@ mod tests {
         let mut params = vec![param(&start, true)];
         let mut adam = AdamW::new(&params);
         for _ in 0..3 {
-            adam.step(
-                &Optimiser::default(),
-                0.0,
-                &mut params,
-                &[vec![1.0, -1.0, 1.0, 2.0, 0.0]],
-                1.0,
-            );
+            adam.step(&Optimiser::default(), 0.0, &mut params, &[&[1.0, -1.0, 1.0, 2.0, 0.0]], 1.0);
         }
         let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&params[0].values), bits(&start));
@@ -128,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_norm_is_over_all() {
-        assert_eq!(norm(&[vec![3.0, 0.0], vec![], vec![-4.0]]), 5.0);
-        assert!(norm(&[vec![f32::NAN]]).is_nan());
+        assert_eq!(norm(&[&[3.0, 0.0], &[], &[-4.0]]), 5.0);
+        assert!(norm(&[&[f32::NAN]]).is_nan());
     }
 }

@@ -4,7 +4,6 @@
 //! within the budget of tokens, and shuffles the batches. A batch is computed in shards, and which rows make a
 //! shard depends on the batch alone: sums over shards in their order are then the same on any number of threads.
 
-use candle_core::{Device, Result, Tensor};
 use ptb_model::IGNORED;
 
 use crate::data::Example;
@@ -95,10 +94,17 @@ impl Shard {
         self.rows * self.width
     }
 
-    pub(crate) fn ids(&self) -> Result<Tensor> {
-        Tensor::from_slice(&self.ids, (self.rows, self.width), &Device::Cpu)
+    /// Row by row, each as long as [`Shard::width`].
+    pub(crate) fn ids(&self) -> &[u32] {
+        &self.ids
     }
 
+    /// Tokens of a row, padding included.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// What should follow each id, or [`IGNORED`].
     pub(crate) fn targets(&self) -> &[i64] {
         &self.targets
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, Result, Storage, Tensor};
+use candle_core::Result;
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::batch::Shard;
 use crate::weights::Weights;
@@ -17,42 +18,46 @@ pub(crate) struct BatchGradient {
     pub(crate) loss: f64,
     /// Learnt positions.
     pub(crate) counted: usize,
-    /// Of the loss's sum, for each effective tensor.
-    pub(crate) gradients: Vec<Vec<f32>>,
+    /// Of the loss's sum, by all of the model's values.
+    pub(crate) gradient: Vec<f32>,
 }
 
 /// Sums so far, and shards that were done before their turn.
+#[derive(Default)]
 struct Sums {
     next: usize,
-    early: BTreeMap<usize, (f64, Vec<Option<Tensor>>)>,
+    early: BTreeMap<usize, (f64, Vec<f32>)>,
     loss: f64,
-    gradients: Vec<Vec<f32>>,
+    gradient: Vec<f32>,
+    /// Added already, to be filled anew.
+    free: Vec<Vec<f32>>,
     error: Option<candle_core::Error>,
 }
 
-/// Computes loss and gradients of a batch.
+/// Computes loss and gradient of a batch.
 pub(crate) fn batch_gradient(
     pool: &ThreadPool,
     weights: &Weights,
     shards: &[Shard],
 ) -> Result<BatchGradient> {
+    let joined = weights.joined();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let sums = Mutex::new(Sums {
-        next: 0,
-        early: BTreeMap::new(),
-        loss: 0.0,
-        gradients: weights.gradients(),
-        error: None,
-    });
+    let sums = Mutex::new(Sums::default());
+    let locked = || sums.lock().unwrap_or_else(PoisonError::into_inner);
     pool.broadcast(|_| {
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(shard) = shards.get(index) else { return };
-            let done = shard_gradient(weights, shard);
-            let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(e) = done.and_then(|done| sums.take(index, done)) {
-                failed.store(true, Ordering::Relaxed);
-                sums.error.get_or_insert(e);
+            let mut gradient = locked().free.pop().unwrap_or_default();
+            gradient.clear();
+            gradient.resize(joined.count(), 0.0);
+            let (ids, width, targets) = (shard.ids(), shard.width(), shard.targets());
+            match joined.add_gradient(ids, width, targets, &mut gradient) {
+                Ok(loss) => locked().take(index, (loss, gradient)),
+                Err(e) => {
+                    failed.store(true, Ordering::Relaxed);
+                    locked().error.get_or_insert(e);
+                }
             }
         }
     });
@@ -60,52 +65,31 @@ pub(crate) fn batch_gradient(
     let counted = shards.iter().map(|s| s.counted).sum();
     match sums.error {
         Some(e) => Err(e),
-        None => Ok(BatchGradient { loss: sums.loss, counted, gradients: sums.gradients }),
+        None => Ok(BatchGradient { loss: sums.loss, counted, gradient: sums.gradient }),
     }
-}
-
-fn shard_gradient(weights: &Weights, shard: &Shard) -> Result<(f64, Vec<Option<Tensor>>)> {
-    let loss = weights.model().loss(&shard.ids()?, shard.targets())?;
-    let mut gradients = loss.backward()?;
-    let each = weights.variables().map(|var| gradients.remove(var.as_tensor()));
-    let each = each.map(|g| g.map(|g| g.contiguous()).transpose()).collect::<Result<Vec<_>>>()?;
-    Ok((f64::from(loss.to_scalar::<f32>()?), each))
 }
 
 impl Sums {
     /// Adds a shard when it is its turn, and those that have waited for it.
-    fn take(&mut self, index: usize, done: (f64, Vec<Option<Tensor>>)) -> Result<()> {
+    fn take(&mut self, index: usize, done: (f64, Vec<f32>)) {
         self.early.insert(index, done);
-        while let Some((loss, gradients)) = self.early.remove(&self.next) {
+        while let Some((loss, gradient)) = self.early.remove(&self.next) {
             self.next += 1;
             self.loss += loss;
-            for (sum, gradient) in self.gradients.iter_mut().zip(gradients) {
-                gradient.map(|gradient| add(sum, &gradient)).transpose()?;
+            if self.gradient.is_empty() {
+                self.gradient = gradient;
+            } else {
+                self.gradient.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g);
+                self.free.push(gradient);
             }
         }
-        Ok(())
     }
 }
 
-fn add(sum: &mut [f32], gradient: &Tensor) -> Result<()> {
-    let (storage, layout) = gradient.storage_and_layout();
-    let place = layout.contiguous_offsets();
-    match (&*storage, place) {
-        (Storage::Cpu(CpuStorage::F32(all)), Some((begin, end))) if end - begin == sum.len() => {
-            sum.iter_mut().zip(&all[begin..end]).for_each(|(sum, g)| *sum += g);
-            Ok(())
-        }
-        _ => candle_core::bail!("a gradient is not stored as expected"),
-    }
-}
-
-/// Mean cross-entropy over the learnt positions of shards, in nats, without gradients.
+/// Mean cross-entropy over the learnt positions of shards, in nats.
 pub(crate) fn mean_loss(pool: &ThreadPool, weights: &Weights, shards: &[Shard]) -> Result<f64> {
-    use rayon::prelude::*;
-    let of = |shard: &Shard| -> Result<f64> {
-        let loss = weights.fixed_model().loss(&shard.ids()?, shard.targets())?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
-    };
+    let joined = weights.joined();
+    let of = |shard: &Shard| joined.loss(shard.ids(), shard.width(), shard.targets());
     let losses: Vec<f64> =
         pool.install(|| shards.par_iter().map(of).collect::<Result<Vec<f64>>>())?;
     let counted: usize = shards.iter().map(|s| s.counted).sum();

@@ -298,7 +298,8 @@ impl<'a> Trainer<'a> {
         let loss = sums.loss / sums.counted.max(1) as f64;
         let mean = 1.0 / sums.counted.max(1) as f64;
         let weights = &mut self.weights;
-        let gradients = self.pool.install(|| weights.pull_back(sums.gradients));
+        let gradients = self.pool.install(|| weights.pull_back(sums.gradient));
+        let gradients = gradients.each();
         let norm = mean * self.pool.install(|| adamw::norm(&gradients));
         if !loss.is_finite() || !norm.is_finite() {
             self.note(&format!(

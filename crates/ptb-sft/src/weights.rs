@@ -6,9 +6,10 @@
 //! and B by the chain rule, so that the cost of adapters does not grow with the tokens of a batch.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result as CandleResult, Tensor, Var};
-use ptb_model::{Checkpoint, Config, Qwen3, TensorRole, expected_tensors};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result as CandleResult, Tensor};
+use ptb_model::{Checkpoint, Config, Joined, Qwen3, TensorRole, expected_tensors};
 use rayon::prelude::*;
 
 use crate::draw::{Draw, Stream};
@@ -26,20 +27,29 @@ pub(crate) struct Param {
     pub(crate) decay: bool,
 }
 
+/// Gradients of all parameters, one after the other.
+#[derive(Debug)]
+pub(crate) struct Gradients {
+    all: Vec<f32>,
+    places: Vec<Range<usize>>,
+}
+
+impl Gradients {
+    /// Each parameter's gradient, in the parameters' order.
+    pub(crate) fn each(&self) -> Vec<&[f32]> {
+        self.places.iter().map(|place| &self.all[place.clone()]).collect()
+    }
+}
+
 /// A tensor that the model computes with and that is trained.
 #[derive(Debug)]
 struct Effective {
-    var: Var,
-    rows: usize,
+    tensor: Tensor,
+    /// Where it lies among all of the model's values.
+    place: Range<usize>,
     columns: usize,
     /// The frozen part, when an adapter is trained beside it.
     frozen: Option<Vec<f32>>,
-}
-
-impl Effective {
-    fn len(&self) -> usize {
-        self.rows * self.columns
-    }
 }
 
 /// All tensors of a model in training.
@@ -51,7 +61,7 @@ pub(crate) struct Weights {
     /// Rank, and what the adapters' product is multiplied by.
     adapter: Option<(usize, f32)>,
     model: Qwen3,
-    fixed_model: Qwen3,
+    joined: Joined,
 }
 
 fn is_projection(role: TensorRole) -> bool {
@@ -70,49 +80,40 @@ impl Weights {
             Method::Full => None,
             Method::Lora { rank, alpha } => Some((rank, (alpha / rank as f64) as f32)),
         };
-        let (mut tensors, mut fixed) = (BTreeMap::new(), BTreeMap::new());
+        let mut tensors = BTreeMap::new();
         let (mut params, mut effective) = (Vec::new(), Vec::new());
+        let mut end = 0;
         for (role, name, shape) in expected_tensors(config) {
             let values = checkpoint.read_f32(&name)?;
-            let columns = shape.last().copied().unwrap_or(1);
-            let rows = values.len() / columns.max(1);
-            if adapter.is_some() && !is_projection(role) {
-                let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-                fixed.insert(name.clone(), tensor.clone());
-                tensors.insert(name, tensor);
-                continue;
-            }
-            let var = Var::from_slice(&values, shape, &Device::Cpu)?;
-            // The same storage: what is written to the variable is seen there, too.
-            fixed.insert(name.clone(), var.as_detached_tensor());
-            tensors.insert(name.clone(), var.as_tensor().clone());
+            let columns = shape.last().copied().unwrap_or(1).max(1);
+            let rows = values.len() / columns;
+            let place = end..end + values.len();
+            end = place.end;
+            let tensor = Tensor::from_slice(&values, shape, &Device::Cpu)?;
+            tensors.insert(name.clone(), tensor.clone());
             let frozen = match adapter {
                 None => {
                     let decay = is_projection(role) || role == TensorRole::Head;
                     params.push(Param { name, values, decay });
                     None
                 }
-                Some((rank, _)) => {
+                Some((rank, _)) if is_projection(role) => {
                     let stream = Stream::Adapter(u32::try_from(effective.len()).unwrap_or(0));
                     params.extend(adapters(&name, rank, rows, columns, Draw::new(seed, stream)));
                     Some(values)
                 }
+                Some(_) => continue,
             };
-            effective.push(Effective { var, rows, columns, frozen });
+            effective.push(Effective { tensor, place, columns, frozen });
         }
         let model = Qwen3::over(config.clone(), tensors)?;
-        let fixed_model = Qwen3::over(config.clone(), fixed)?;
-        Ok(Self { params, effective, adapter, model, fixed_model })
+        let joined = model.joined()?;
+        Ok(Self { params, effective, adapter, model, joined })
     }
 
-    /// The model that gradients flow through.
-    pub(crate) fn model(&self) -> &Qwen3 {
-        &self.model
-    }
-
-    /// The same model without gradients.
-    pub(crate) fn fixed_model(&self) -> &Qwen3 {
-        &self.fixed_model
+    /// What loss and gradient are computed with.
+    pub(crate) fn joined(&self) -> &Joined {
+        &self.joined
     }
 
     /// Number of values that are trained.
@@ -120,25 +121,18 @@ impl Weights {
         self.params.iter().map(|p| p.values.len()).sum()
     }
 
-    /// The variables of the effective tensors, in order.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = &Var> {
-        self.effective.iter().map(|e| &e.var)
-    }
-
-    /// Room for the gradients of the effective tensors, in order.
-    pub(crate) fn gradients(&self) -> Vec<Vec<f32>> {
-        self.effective.iter().map(|e| vec![0.0; e.len()]).collect()
-    }
-
-    /// Gradients of the parameters from those of the effective tensors.
-    pub(crate) fn pull_back(&self, gradients: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-        let Some((rank, scale)) = self.adapter else { return gradients };
-        let pairs = self.effective.par_iter().zip(gradients).zip(self.params.par_chunks(2));
-        let pulled = pairs.map(|((effective, gradient), pair)| {
+    /// Gradients of the parameters from those of all of the model's values.
+    pub(crate) fn pull_back(&self, all: Vec<f32>) -> Gradients {
+        let Some((rank, scale)) = self.adapter else {
+            let places = self.effective.iter().map(|e| e.place.clone()).collect();
+            return Gradients { all, places };
+        };
+        let pairs = self.effective.par_iter().zip(self.params.par_chunks(2));
+        let pulled = pairs.map(|(effective, pair)| {
             let [a, b] = pair else { return Vec::new() };
             let columns = effective.columns;
             let (mut of_a, mut of_b) = (vec![0.0; a.values.len()], vec![0.0; b.values.len()]);
-            for (i, row) in gradient.chunks_exact(columns).enumerate() {
+            for (i, row) in all[effective.place.clone()].chunks_exact(columns).enumerate() {
                 for r in 0..rank {
                     let a_row = &a.values[r * columns..][..columns];
                     let dot: f32 = row.iter().zip(a_row).map(|(g, a)| g * a).sum();
@@ -148,23 +142,33 @@ impl Weights {
                     into.iter_mut().zip(row).for_each(|(into, g)| *into += factor * g);
                 }
             }
-            vec![of_a, of_b]
+            of_a.extend(of_b);
+            of_a
         });
-        pulled.flatten().collect()
+        let all: Vec<f32> = pulled.collect::<Vec<_>>().concat();
+        let mut end = 0;
+        let places = self.params.iter().map(|param| {
+            let begin = end;
+            end += param.values.len();
+            begin..end
+        });
+        Gradients { places: places.collect(), all }
     }
 
     /// Writes the effective tensors anew after the parameters have changed.
-    pub(crate) fn publish(&self) -> Result<(), SftError> {
+    pub(crate) fn publish(&mut self) -> Result<(), SftError> {
         let write = |(i, effective): (usize, &Effective)| -> CandleResult<()> {
             match &effective.frozen {
-                None => effective.var.inplace_op1(&Write(&self.params[i].values)),
+                None => effective.tensor.inplace_op1(&Write(&self.params[i].values)),
                 Some(frozen) => {
                     let merged = self.merged(effective, frozen, i);
-                    effective.var.inplace_op1(&Write(&merged))
+                    effective.tensor.inplace_op1(&Write(&merged))
                 }
             }
         };
-        Ok(self.effective.par_iter().enumerate().try_for_each(write)?)
+        self.effective.par_iter().enumerate().try_for_each(write)?;
+        self.joined = self.model.joined()?;
+        Ok(())
     }
 
     fn merged(&self, effective: &Effective, frozen: &[f32], index: usize) -> Vec<f32> {
@@ -189,7 +193,7 @@ impl Weights {
 
     /// An effective tensor's values, for saving.
     pub(crate) fn values(&self, name: &str) -> CandleResult<Vec<f32>> {
-        match self.fixed_model.tensors().find(|(known, _)| *known == name) {
+        match self.model.tensors().find(|(known, _)| *known == name) {
             Some((_, tensor)) => tensor.flatten_all()?.to_vec1(),
             None => candle_core::bail!("tensor {name} is missing"),
         }
@@ -239,7 +243,7 @@ mod tests {
     }
 
     /// The loss of a small batch, and its gradient by the parameters.
-    fn loss(weights: &Weights) -> (f64, Vec<Vec<f32>>) {
+    fn loss(weights: &Weights) -> (f64, Gradients) {
         let rows = ["three blind mice", "see how they run", "they all", "ran"];
         let examples = rows.map(|text| {
             let ids: Vec<u32> = text.bytes().map(u32::from).collect();
@@ -248,7 +252,7 @@ mod tests {
         let shards = crate::batch::shards(&examples, &[0, 1, 2, 3]);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let sums = batch_gradient(&pool, weights, &shards).unwrap();
-        (sums.loss, weights.pull_back(sums.gradients))
+        (sums.loss, weights.pull_back(sums.gradient))
     }
 
     /// Along each parameter's own gradient the loss must rise by the gradient's norm.
@@ -263,6 +267,7 @@ mod tests {
             }
             weights.publish().unwrap();
             let (_, gradients) = loss(&weights);
+            let gradients = gradients.each();
             assert_eq!(gradients.len(), weights.params.len());
             for (i, gradient) in gradients.iter().enumerate() {
                 let name = weights.params[i].name.clone();
@@ -271,7 +276,7 @@ mod tests {
                 let start = weights.params[i].values.clone();
                 let mut at = |step: f64| {
                     let moved =
-                        start.iter().zip(gradient).map(|(v, g)| v + (step / norm) as f32 * g);
+                        start.iter().zip(*gradient).map(|(v, g)| v + (step / norm) as f32 * g);
                     weights.params[i].values = moved.collect();
                     weights.publish().unwrap();
                     loss(&weights).0
@@ -286,10 +291,11 @@ mod tests {
 
     #[test]
     fn adapters_begin_without_effect_and_names_are_unique() {
-        let (full, lora) = (weights(Method::Full), weights(Method::Lora { rank: 3, alpha: 4.0 }));
+        let (full, mut lora) =
+            (weights(Method::Full), weights(Method::Lora { rank: 3, alpha: 4.0 }));
         lora.publish().unwrap();
         let ids = |w: &Weights| {
-            let tensors = w.fixed_model().tensors();
+            let tensors = w.model.tensors();
             tensors
                 .map(|(n, t)| (n.to_owned(), t.flatten_all().unwrap().to_vec1::<f32>().unwrap()))
                 .collect::<Vec<_>>()
