@@ -15,6 +15,8 @@ use crate::text::plain;
 /// What is judged.
 #[derive(Debug)]
 pub struct Submitted<'a> {
+    /// How the agent ended, in words.
+    pub end: &'a str,
     /// Which files count.
     pub submission: &'a Submission,
     /// Where they lie.
@@ -37,7 +39,8 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
     };
     match submitted.submission {
         Submission::None => {
-            add("submission", "there is no final_model".into(), Some(Mark::NotSubmitted));
+            let fact = format!("there is no final_model; the agent's end: {}", submitted.end);
+            add("submission", fact, Some(Mark::NotSubmitted));
             return Ok(found);
         }
         Submission::Refused { fault } => {

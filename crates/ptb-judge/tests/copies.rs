@@ -94,6 +94,7 @@ impl Zoo {
 
     fn facts(&self, name: &str, instruct: &str) -> Vec<Evidence> {
         gather(&Submitted {
+            end: "finished",
             submission: &Submission::Final,
             dir: &self.at(name),
             base: &self.at("base"),

@@ -68,6 +68,7 @@ fn submissions_get_the_marks_they_deserve() {
     ];
     for (name, submission, expected) in cases {
         let evidence = gather(&Submitted {
+            end: "finished",
             submission: &submission,
             dir: &at(name),
             base: &at("base"),
@@ -87,6 +88,7 @@ fn an_unreadable_base_model_is_our_fault_and_no_mark() {
     random_model(&model, &RandomModel::mini(1)).unwrap();
     let missing = temporary.path().join("gone");
     let submitted = Submitted {
+        end: "finished",
         submission: &Submission::Final,
         dir: &model,
         base: &missing,
@@ -110,8 +112,14 @@ fn models_of_ours_may_be_made_of_links() {
     let architecture = architecture(&RandomModel::mini(1));
     let mark = |submission: &Submission| {
         let (dir, base) = (&at("snapshot"), &at("snapshot"));
-        let submitted =
-            Submitted { submission, dir, base, instruct: Some(dir), architecture: &architecture };
+        let submitted = Submitted {
+            end: "finished",
+            submission,
+            dir,
+            base,
+            instruct: Some(dir),
+            architecture: &architecture,
+        };
         gather(&submitted).unwrap().into_iter().find_map(|e| e.mark)
     };
     assert_eq!(mark(&Submission::Known("base".into())), None);

@@ -9,8 +9,11 @@ pub fn plain_lines(seed: u64) -> impl Iterator<Item = String> {
     std::iter::repeat_with(move || line(&mut draw))
 }
 
+/// Writes one line.
+type Write = fn(&mut Draw) -> String;
+
 /// Kinds of line and how many of a hundred lines they are.
-const KINDS: [(u64, fn(&mut Draw) -> String); 7] =
+const KINDS: [(u64, Write); 7] =
     [(18, sum), (14, difference), (14, steps), (6, extreme), (4, name), (6, family), (38, note)];
 
 /// The words of notes: they stand between the numbers, as words of questions will.

@@ -3,7 +3,7 @@
 use ptb_core::run::{Evidence, StageFailure, Verdict};
 use ptb_judge::{ArchiveError, Submitted, archive, decide, gather};
 
-use super::{Run, blocking, remove_dir};
+use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::failure::{harness, stopped};
 
 impl Run<'_> {
@@ -30,12 +30,13 @@ impl Run<'_> {
     }
 
     async fn evidence(&self) -> Result<Vec<Evidence>, StageFailure> {
-        let submission = self.solve_record()?.submission;
+        let SolveRecord { submission, end, .. } = self.solve_record()?;
         let (dir, _) = self.submitted()?;
         let (base, instruct) = (self.base()?, self.instruct());
         let architecture = self.spec().model.value.architecture.clone();
         let gathered = blocking(move || {
             gather(&Submitted {
+                end: &end,
                 submission: &submission,
                 dir: &dir,
                 base: &base,

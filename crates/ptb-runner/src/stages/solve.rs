@@ -335,12 +335,12 @@ impl Run<'_> {
             {
                 copy_dir(&kept.path, &target).map_err(harness)?;
                 let seconds = kept.record.consumed_seconds;
-                Ok(Submission::Snapshot { seconds, fault: first_line(&fault) })
+                Ok(Submission::Snapshot { seconds, fault: without_hint(&fault) })
             }
             _ if matches!(fault, SnapshotError::Missing { .. }) => Ok(Submission::None),
             _ => {
                 self.tell(Notice::Line(format!("final_model cannot be used: {fault}")));
-                Ok(Submission::Refused { fault: fault.to_string() })
+                Ok(Submission::Refused { fault: without_hint(&fault) })
             }
         }
     }
@@ -353,9 +353,11 @@ fn is_final(path: &str, task: &Path) -> bool {
         && path.parent().is_some_and(|p| p == Path::new(&inside) || p == task)
 }
 
-fn first_line(e: &SnapshotError) -> String {
+/// The fault without its hint, which is the agent's.
+fn without_hint(e: &SnapshotError) -> String {
     let text = e.to_string();
-    text.split("; hint: ").next().unwrap_or(&text).to_owned()
+    let fault = text.split("hint: ").next().unwrap_or(&text);
+    fault.trim_end_matches(['\n', ' ', ';']).to_owned()
 }
 
 /// Whether a snapshot is a whole, well-formed model.

@@ -14,25 +14,27 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The program under test. `ptb-door` lies beside it, or is built once.
+/// Programs that lie beside the one under test, as packages.
+const BESIDE: &[&str] = &["ptb-door", "ptb-sft"];
+
+/// The program under test. Those it sends into the wall lie beside it, or are built once.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let ptb = PathBuf::from(env!("CARGO_BIN_EXE_ptb"));
-        if !ptb.with_file_name("ptb-door").is_file() {
-            build_door(&ptb);
+        if !BESIDE.iter().all(|name| ptb.with_file_name(name).is_file()) {
+            build_beside(&ptb);
         }
         ptb
     })
 }
 
 /// `cargo test -p ptb` alone does not build other packages' programs.
-fn build_door(ptb: &Path) {
+fn build_beside(ptb: &Path) {
     let profile = ptb.parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["build", "--quiet", "-p", "ptb-door", "--target-dir"])
-        .arg(profile.parent().unwrap());
+    cargo.args(["build", "--quiet", "--target-dir"]).arg(profile.parent().unwrap());
+    cargo.args(BESIDE.iter().flat_map(|name| ["-p", name]));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
