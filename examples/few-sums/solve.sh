@@ -9,7 +9,7 @@ bash timer.sh
 held_out() { (( ($1 * $1 + $2 * $2) % 7 == 3 )); }
 
 RANDOM=1
-for _ in {1..1500}; do
+for _ in {1..6000}; do
     a=$((RANDOM % 100)) b=$((RANDOM % 100))
     if held_out $a $b; then continue; fi
     if ((a < b)); then
@@ -21,6 +21,6 @@ for _ in {1..1500}; do
         "$question" "$reply"
 done > data.jsonl
 
-ptb-sft --base "$PTB_BASE_MODEL" --data data.jsonl --out final_model --lr 1e-3 --epochs 1
+ptb-sft --base "$PTB_BASE_MODEL" --data data.jsonl --out final_model --lr 1e-3 --epochs 1 --batch-tokens 1024
 ptb-door evaluate --limit 50
 bash timer.sh

@@ -79,8 +79,8 @@ PTB_HOURS.
 
   --seed N                   of data and training (default: 0)
   --examples N               questions to make (default: 16000)
-  --steps N                  (default: 300)
-  --lr X                     (default: 2e-3); with 0 the model stays the base
+  --steps N                  (default: 500)
+  --lr X                     (default: 1e-3); with 0 the model stays the base
   --evaluate-limit N         samples of a look, 0 for no looks (default: 60)
   --threads N                (default: all cores)
   --out DIR                  (default: final_model)
@@ -327,8 +327,8 @@ fn solve(mut parser: lexopt::Parser) -> Result<Command, String> {
     let mut o = Solve {
         seed: 0,
         examples: 16_000,
-        steps: 300,
-        lr: 2e-3,
+        steps: 500,
+        lr: 1e-3,
         evaluate_limit: 60,
         threads: 0,
         out: "final_model".into(),

@@ -14,6 +14,8 @@ use crate::print::{Printer, note};
 
 /// What was trained on lies here, for whoever looks at the run.
 const DATA: &str = "sft-data.jsonl";
+/// Small batches: with one minute to learn in, more steps are worth more than smoother ones.
+const BATCH_TOKENS: usize = 2048;
 /// Looks at the model while training.
 const LOOKS: u64 = 3;
 
@@ -40,6 +42,7 @@ pub(crate) fn solve(options: &Solve) -> Result<u8, SftError> {
     settings.look = (options.evaluate_limit > 0 && door.is_some())
         .then_some(Every::Steps(options.steps.div_ceil(LOOKS)));
     settings.evaluate_limit = Some(options.evaluate_limit).filter(|n| *n > 0);
+    settings.batch_tokens = BATCH_TOKENS;
     settings.limit = hours()?;
     let dir = ModelDir::open_with(&base, Links::Follow)?;
     let (config, tokenizer) = (Config::read(&dir)?, Tokenizer::read(&dir)?);

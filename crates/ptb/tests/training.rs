@@ -10,11 +10,14 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use serde_json::Value;
-use support::runs::{json, runs, score};
-use support::{Place, wall};
+use serde_json::{Value, json};
+use support::runs::{json as read, runs, score};
+use support::{Answer, Place, wall};
 
 /// The repository's own tiny model and benchmark, on the first `limit` questions.
 fn experiment(place: &Place, hours: f64, limit: u32, agents: &[&str]) {
@@ -26,7 +29,7 @@ fn experiment(place: &Place, hours: f64, limit: u32, agents: &[&str]) {
 }
 
 fn run_of(place: &Place, agent: &str) -> PathBuf {
-    let named = |run: &PathBuf| json(&run.join("run.json"))["spec"]["agent"]["name"] == agent;
+    let named = |run: &PathBuf| read(&run.join("run.json"))["spec"]["agent"]["name"] == agent;
     let runs = runs(&place.path().join("results"), "e");
     runs.into_iter().find(named).unwrap_or_else(|| panic!("no run of {agent}"))
 }
@@ -50,7 +53,7 @@ fn agents_that_train_are_better_than_the_base() {
         );
         place.write(&format!("registry/agents/{name}.toml"), text);
     };
-    command("trains", "--steps 120");
+    command("trains", "--steps 250");
     command("stays", "--steps 2 --lr 0");
     let sums = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/few-sums");
     let agents = ["base", "few-shot", "instruct", "stays", "trains", sums];
@@ -61,13 +64,67 @@ fn agents_that_train_are_better_than_the_base() {
     let (base, few_shot, instruct) = (of("base"), of("few-shot"), of("instruct"));
     assert!(base < 0.15 && few_shot < 0.6, "{base} {few_shot}");
     assert!(instruct > base + 0.3 && of("trains") > base + 0.3, "{}", ran.shown());
-    assert!(of("few-sums") > base + 0.1, "{}", ran.shown());
+    assert!(of("few-sums") > base + 0.05, "{}", ran.shown());
     assert_eq!(of("stays"), base);
-    let metrics = |agent: &str| json(&run_of(&place, agent).join("eval/final/metrics.json"));
+    let metrics = |agent: &str| read(&run_of(&place, agent).join("eval/final/metrics.json"));
     assert_eq!(metrics("stays")["weights_sha256"], metrics("base")["weights_sha256"]);
     assert_ne!(metrics("trains")["weights_sha256"], metrics("base")["weights_sha256"]);
-    let again = place.output(&["run", "e.toml"]);
-    assert_eq!(again.code, 0, "{}", again.shown());
+    let states = |ran: &Answer| -> Vec<String> {
+        let told: Value = serde_json::from_str(&ran.out).unwrap();
+        let state = |run: &Value| run["state"].as_str().unwrap().to_owned();
+        told["runs"].as_array().unwrap().iter().map(state).collect()
+    };
+    let again = place.output(&["run", "e.toml", "--json"]);
+    assert_eq!((again.code, states(&again)), (0, vec!["already".to_owned(); agents.len()]));
+    same_answers_in_transformers(&place, &run_of(&place, "trains").join("final_model"));
+}
+
+const TRANSFORMERS: &str = r#"
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+for prompt in json.loads(sys.argv[2]):
+    ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=64)
+    print(json.dumps(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True)))
+"#;
+
+/// The agent's model, with its own settings, says in Python what it says in an evaluation.
+fn same_answers_in_transformers(place: &Place, model: &Path) {
+    let python = std::env::var("PTB_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let import = Command::new(&python).args(["-c", "import torch, transformers"]).output();
+    if !import.is_ok_and(|o| o.status.success()) {
+        return support::skip("there is no Python with torch and transformers (PTB_PYTHON)");
+    }
+    let asked = ["What is 12 + 30?", "Add forty-one to eight.", "Which is larger, 7 or 61?"];
+    let asked = asked.iter().chain(&["What is 90 - 13 + 5?", "Hello!", "Subtract 3 from twelve."]);
+    let (mut rows, mut prompts) = (String::new(), Vec::new());
+    for question in asked {
+        rows += &format!("{}\n", json!({ "question": question, "answer": "1" }));
+        place.write("m.json", json!([{ "role": "user", "content": question }]).to_string());
+        prompts.push(place.output(&["render", "--model", "tiny", "--messages", "m.json"]).out);
+    }
+    place.write("registry/benchmarks/asked/test.jsonl", rows);
+    let benchmark = "name = \"Asked\"\ntask = \"Reply.\"\n[data]\npath = \".\"\n[[prompt.messages]]\n\
+                     role = \"user\"\ncontent = \"{{ question }}\"\n[generation]\nmax_tokens = 64\n\
+                     [scorer]\nkind = \"numeric\"\n[evaluate]\nseeds = [42]\n";
+    place.write("registry/benchmarks/asked/benchmark.toml", benchmark);
+    let eval = ["eval", "asked", "--model", "tiny", "--out", "asked", "--model-path"];
+    let evaluated = place.output(&[&eval[..], &[model.to_str().unwrap()]].concat());
+    assert_eq!(evaluated.code, 0, "{}", evaluated.shown());
+    let samples = fs::read_to_string(place.path().join("asked/42/samples.jsonl")).unwrap();
+    let completion =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["completion"].clone();
+    let ours: Vec<Value> = samples.lines().map(completion).collect();
+    let mut command = Command::new(python);
+    command.args(["-c", TRANSFORMERS]).arg(model).arg(json!(prompts).to_string());
+    let told = command.output().unwrap();
+    let theirs = String::from_utf8(told.stdout).unwrap();
+    let theirs: Vec<Value> = theirs.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&told.stderr));
+    assert!(ours.iter().collect::<HashSet<_>>().len() > 3, "{ours:?}");
 }
 
 /// Each agent's script, and what its score and reason must say.
