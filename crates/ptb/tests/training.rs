@@ -53,7 +53,7 @@ fn agents_that_train_are_better_than_the_base() {
         );
         place.write(&format!("registry/agents/{name}.toml"), text);
     };
-    command("trains", "--steps 250");
+    command("trains", "--steps 170");
     command("stays", "--steps 2 --lr 0");
     let sums = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/few-sums");
     let agents = ["base", "few-shot", "instruct", "stays", "trains", sums];
