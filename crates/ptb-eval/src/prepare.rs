@@ -39,7 +39,7 @@ pub struct EvalSpec {
     pub links: Links,
     /// The base model, whose tokenizer is used; absent means the submission's.
     pub tokenizer_dir: Option<PathBuf>,
-    /// Run seeds.
+    /// Run seeds; a greedy model is asked under the first alone.
     pub seeds: Vec<u64>,
     /// The first so many samples; absent means all.
     pub limit: Option<usize>,
@@ -110,7 +110,9 @@ impl Prepared {
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
         let (mut states, mut stores) = (Vec::new(), Vec::new());
-        for &seed in &spec.seeds {
+        // Without chance in sampling every seed would give the same completions.
+        let seeds = if sampling.is_greedy() { spec.seeds.get(..1) } else { None };
+        for &seed in seeds.unwrap_or(&spec.seeds) {
             let key = |i: usize| Key {
                 weights: &weights_sha256,
                 tokenizer: &tokenizer_sha256,

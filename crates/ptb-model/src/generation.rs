@@ -60,6 +60,13 @@ pub struct Sampling {
     pub repetition_penalty: f64,
 }
 
+impl Sampling {
+    /// Whether the likeliest token is always taken, so that seeds change nothing.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+}
+
 impl Default for Sampling {
     /// Plain sampling from the model's distribution.
     fn default() -> Self {

@@ -193,7 +193,8 @@ impl Check<'_> {
                 for id in &benchmarks {
                     let benchmark = self.named(id, self.registry.benchmark(id))?;
                     let evaluate = &file.evaluate;
-                    let seeds = evaluate.seeds.clone().or(edition.value.seeds.clone());
+                    let seeds = evaluate.seeds.clone();
+                    let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(&benchmark));
                     for hours in &file.hours.0 {
                         runs.extend((1..=file.repeats).map(|repeat| {
                             RunSpec {
@@ -210,9 +211,7 @@ impl Check<'_> {
                                 sandbox: file.sandbox.clone(),
                                 engine: file.engine.clone(),
                                 edition: edition.id.clone(),
-                                seeds: seeds
-                                    .clone()
-                                    .unwrap_or_else(|| benchmark.value.evaluate.seeds.clone()),
+                                seeds: seeds.clone(),
                                 limit: evaluate.limit,
                                 max_tokens: evaluate
                                     .max_tokens

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Benchmark, Entry};
+
 /// A named rule set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,7 +16,7 @@ pub struct Edition {
     pub description: String,
     /// Benchmarks of the edition.
     pub benchmarks: Vec<String>,
-    /// Run seeds of final evaluations; they win over a benchmark's own.
+    /// Run seeds of final evaluations of the edition's benchmarks; they win over a benchmark's own.
     #[serde(default)]
     pub seeds: Option<Vec<u64>>,
     /// Weights of the edition's benchmarks, all or none.
@@ -23,6 +25,13 @@ pub struct Edition {
 }
 
 impl Edition {
+    /// Run seeds of a benchmark's final evaluation: the edition's where the benchmark belongs to it.
+    pub fn seeds_of(&self, benchmark: &Entry<Benchmark>) -> Vec<u64> {
+        let own = || benchmark.value.evaluate.seeds.clone();
+        let here = self.benchmarks.contains(&benchmark.id);
+        self.seeds.clone().filter(|_| here).unwrap_or_else(own)
+    }
+
     pub(super) fn fault(&self) -> Option<(&'static str, String, String)> {
         if self.benchmarks.is_empty() {
             return Some((
