@@ -1,0 +1,82 @@
+"""The child that runs the tests of one job. It alone says whether they passed."""
+import builtins
+import random
+import sys
+import types
+
+
+class Spoiled(BaseException):
+    """An answer that cannot be used. Not an Exception, so that no test takes it for one."""
+
+
+class Unaskable(BaseException):
+    """The tests call the function with something that does not cross."""
+
+
+class Candidate:
+    """Stands for the program's function: each call is a question to the other process."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.spoiled = False
+
+    def __call__(self, *args, **named):
+        try:
+            question = encode((args, named))
+        except NotPlain:
+            raise Unaskable from None
+        write_frame(self.channel, b"c", question)
+        kind, content = read_frame(self.channel)
+        if kind == b"e":
+            raise exception_of(content)
+        try:
+            return decode(content)
+        except NotPlain:
+            self.spoiled = True
+            raise Spoiled from None
+
+
+def exception_of(name):
+    found = getattr(builtins, name.decode("ascii", "replace"), None)
+    if isinstance(found, type) and issubclass(found, Exception):
+        try:
+            return found("raised by the program")
+        except TypeError:
+            # Some want more arguments than a text (UnicodeDecodeError).
+            return found.__new__(found)
+    return Exception("raised by the program")
+
+
+def load_tests(job, candidate):
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    names = module.__dict__
+    exec(compile(job["prelude"], "<prelude>", "exec", dont_inherit=True), names)
+    # Tests may call the function by its name, too.
+    names[job["entry_point"]] = candidate
+    exec(compile(job["tests"], "<tests>", "exec", dont_inherit=True), names)
+    return names["check"]
+
+
+def run_checker(channel):
+    _, text = read_frame(channel)
+    job = json.loads(text)
+    random.seed(0)
+    candidate = Candidate(channel)
+    try:
+        check = load_tests(job, candidate)
+    except BaseException as error:
+        return write_frame(channel, b"t", repr(error)[:200].encode("utf-8", "replace"))
+    try:
+        check(candidate)
+    except Spoiled:
+        pass
+    except Unaskable:
+        return write_frame(channel, b"t", b"they call it with something that is no plain value")
+    except AssertionError:
+        return write_frame(channel, b"f", b"an assertion failed")
+    except BaseException as error:
+        return write_frame(channel, b"f", b"raised " + builtin_name(error))
+    if candidate.spoiled:
+        return write_frame(channel, b"f", b"answered with something that is no plain value")
+    write_frame(channel, b"p")
