@@ -2,8 +2,8 @@
 //!
 //! An engine's running form is an OpenAI-compatible endpoint in a process of its own: [`Engine::start`]
 //! gives a [`Running`] with its [`Endpoint`], and [`Client`] speaks to any of them. [`Builtin`] starts
-//! this project's own server ([`serve`]) by running a program again; [`Url`] is a server that somebody
-//! else runs.
+//! this project's own server ([`serve`]) by running a program again; [`Vllm`] and [`Transformers`] start
+//! another project's server in a sandbox; [`Url`] is a server that somebody else runs.
 //!
 //! The built-in server computes on the CPU with its own kernels (`compute`), batches continuously (`batch`)
 //! and shares the beginnings of prompts (`cache`). A seeded request gives the same tokens alone, among
@@ -26,5 +26,8 @@ pub use client::{
     ChatCall, Client, Completion, CompletionRequest, Endpoint, EndpointError, Finished, InferError,
     Prompt,
 };
-pub use engine::{Builtin, Engine, Running, ServeSpec, StartError, Url};
+pub use engine::{
+    Builtin, Engine, Fault, FaultClass, Isolation, Launched, Running, Sandboxing, ServeSpec,
+    Shortfall, StartError, Transformers, Url, Vllm, Watcher,
+};
 pub use serve::{ChatRenderer, ChatRequest, Listen, ServeError, ServeOptions, serve, tie_to_stdin};

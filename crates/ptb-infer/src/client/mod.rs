@@ -26,6 +26,7 @@ pub struct Client {
     endpoint: Endpoint,
     model: Option<String>,
     key: Option<String>,
+    token_ids: bool,
 }
 
 impl Client {
@@ -44,7 +45,7 @@ impl Client {
             builder = builder.unix_socket(path.as_path()).no_proxy();
         }
         let http = builder.build().map_err(|e| InferError::unavailable(&endpoint, &e))?;
-        Ok(Self { http, endpoint, model: None, key: None })
+        Ok(Self { http, endpoint, model: None, key: None, token_ids: false })
     }
 
     /// Names the model in every request, for servers that hold several.
@@ -61,6 +62,13 @@ impl Client {
         self
     }
 
+    /// Asks for the ids of generated tokens (`return_token_ids`), for servers that know the word.
+    #[must_use]
+    pub fn with_token_ids(mut self, wanted: bool) -> Self {
+        self.token_ids = wanted;
+        self
+    }
+
     /// The endpoint it speaks to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -71,7 +79,11 @@ impl Client {
     /// # Errors
     /// See [`InferError`].
     pub async fn complete(&self, request: &CompletionRequest) -> Result<Completion, InferError> {
-        let answer = self.post("completions", request.body(self.model.as_deref())).await?;
+        let mut body = request.body(self.model.as_deref());
+        if self.token_ids {
+            body["return_token_ids"] = Value::Bool(true);
+        }
+        let answer = self.post("completions", body).await?;
         Completion::read(&answer, |choice| choice["text"].as_str())
             .map_err(|why| InferError::malformed(&self.endpoint, why))
     }

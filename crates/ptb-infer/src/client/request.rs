@@ -137,6 +137,8 @@ pub struct Completion {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub completion_tokens: u64,
+    /// Ids of the generated tokens, where the server gives them (see [`super::Client::with_token_ids`]).
+    pub token_ids: Option<Vec<u32>>,
     /// OpenAI tool calls of a chat, as they came.
     pub tool_calls: Vec<Value>,
 }
@@ -154,9 +156,11 @@ impl Completion {
             other => Finished::Other(other.unwrap_or("unknown").to_owned()),
         };
         let count = |key: &str| answer["usage"][key].as_u64().unwrap_or(0);
+        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
         Ok(Self {
             text: text.to_owned(),
             finish,
+            token_ids: choice["token_ids"].as_array().and_then(|ids| ids.iter().map(id).collect()),
             prompt_tokens: count("prompt_tokens"),
             completion_tokens: count("completion_tokens"),
             tool_calls: choice["message"]["tool_calls"].as_array().cloned().unwrap_or_default(),

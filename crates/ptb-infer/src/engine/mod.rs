@@ -1,21 +1,43 @@
 //! Engines: how a model comes to be served.
 
 mod builtin;
+mod error;
+mod faults;
+mod output;
+mod process;
+mod server;
 mod url;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ptb_model::{Links, ModelError};
+use ptb_model::Links;
+use serde::Serialize;
 
 pub use builtin::Builtin;
+pub use error::{Fault, FaultClass, Shortfall, StartError};
+pub use output::Watcher;
+pub use server::{Transformers, Vllm};
 pub use url::Url;
 
 use crate::client::{Client, Endpoint, InferError};
-use builtin::Process;
+use process::Process;
 
-/// What is to be served.
+/// Whether a server of another project runs in a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandboxing {
+    /// In a sandbox, or, where the machine allows none, without one: [`Isolation`] tells.
+    #[default]
+    IfPossible,
+    /// In a sandbox or not at all.
+    Always,
+    /// Without one.
+    Never,
+}
+
+/// What is to be served. Made with [`ServeSpec::new`], then changed field by field.
 #[derive(Debug, Clone)]
 pub struct ServeSpec {
     /// The model's directory.
@@ -28,6 +50,16 @@ pub struct ServeSpec {
     pub log: Option<PathBuf>,
     /// How long loading may take.
     pub start_timeout: Duration,
+    /// Longest prompt and answer together, in tokens; absent leaves it to the model's configuration. The
+    /// built-in engine goes by the configuration alone.
+    pub max_context: Option<usize>,
+    /// Share of the GPU's memory, above 0 to 1, for what else uses it to be left alone; absent takes what is
+    /// free, at most 0.9.
+    pub gpu_share: Option<f64>,
+    /// Whether a sandbox is needed; the built-in engine is our own code and has none.
+    pub sandbox: Sandboxing,
+    /// Who is told the server's newest line while it starts.
+    pub watcher: Option<Watcher>,
 }
 
 impl ServeSpec {
@@ -39,6 +71,10 @@ impl ServeSpec {
             links: Links::Inside,
             log: None,
             start_timeout: Duration::from_secs(600),
+            max_context: None,
+            gpu_share: None,
+            sandbox: Sandboxing::default(),
+            watcher: None,
         }
     }
 }
@@ -55,54 +91,34 @@ pub trait Engine: Send + Sync {
     fn start<'a>(&'a self, spec: &'a ServeSpec) -> BoxFuture<'a, Result<Running, StartError>>;
 }
 
-/// Why an engine does not serve.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The model is at fault, and its owner answers for it.
-    #[error("{message}")]
-    Model {
-        /// The file and its fault.
-        message: String,
-    },
-    /// The engine's program cannot be run.
-    #[error("failed to start {}: {source}\nhint: check that the program is there and executable", .program.display())]
-    Spawn {
-        /// The program.
-        program: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It ended before it served.
-    #[error("the engine ended while it was starting ({status}): {output}\nhint: see its log")]
-    Ended {
-        /// How it ended.
-        status: String,
-        /// The end of its output.
-        output: String,
-    },
-    /// It did not answer in time.
-    #[error("the engine did not answer within {} s\nhint: raise the time to start, or look at its log", .0.as_secs())]
-    Timeout(Duration),
-    /// A server that somebody else runs does not answer.
-    #[error(transparent)]
-    Unreachable(#[from] InferError),
+/// What stands between a server and the machine, for records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Isolation {
+    /// `namespaces` or `none` (as walls are called), `process` for the built-in engine, `remote` for a URL.
+    pub wall: String,
+    /// Why there is no sandbox, where there could be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
-impl StartError {
-    /// True when the model is at fault rather than machine, program or network.
-    pub fn is_model_fault(&self) -> bool {
-        matches!(self, Self::Model { .. })
+impl Isolation {
+    fn of(wall: &str) -> Self {
+        Self { wall: wall.to_owned(), reason: None }
     }
 }
 
-impl From<ModelError> for StartError {
-    fn from(e: ModelError) -> Self {
-        let message = e.to_string();
-        if e.is_io() {
-            return Self::Ended { status: "before loading".to_owned(), output: message };
-        }
-        Self::Model { message }
-    }
+/// How a server of another project was started, for records.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Launched {
+    /// Its program on this machine.
+    pub program: PathBuf,
+    /// Its command line, with paths as it sees them.
+    pub command: Vec<String>,
+    /// Versions of Python and of packages by name.
+    pub versions: BTreeMap<String, String>,
+    /// Share of the GPU's memory; absent without a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_share: Option<f64>,
 }
 
 /// A serving engine. Dropping it ends the process at once; [`Running::stop`] waits for its end.
@@ -113,6 +129,9 @@ pub struct Running {
     key: Option<String>,
     chat_only: bool,
     process: Option<Process>,
+    isolation: Isolation,
+    launched: Option<Launched>,
+    connections: Option<usize>,
 }
 
 impl Running {
@@ -132,12 +151,46 @@ impl Running {
     /// As [`Client::new`].
     pub fn client(&self, timeout: Duration) -> Result<Client, InferError> {
         let client = Client::new(self.endpoint.clone(), timeout)?;
+        // Servers that we start give the ids of what they generated; others may refuse to be asked.
+        let client = client.with_token_ids(self.process.is_some());
         Ok(client.with_model(self.model.clone()).with_key(self.key.clone()))
     }
 
-    /// The server's process id, when it is ours.
+    /// The server's process id, when it is ours: the process that all others of it end with.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().and_then(Process::pid)
+    }
+
+    /// False once a server of ours has ended: open requests have failed then, and only another start helps.
+    /// Of somebody else's server nothing is known, and the answer is true.
+    pub fn alive(&self) -> bool {
+        self.exited().is_none()
+    }
+
+    /// How a server of ours ended, if it has.
+    pub fn exited(&self) -> Option<String> {
+        self.process.as_ref().and_then(Process::exited)
+    }
+
+    /// The end of its output so far, as it was printed; empty for somebody else's.
+    pub fn output_tail(&self) -> String {
+        self.process.as_ref().map(Process::tail).unwrap_or_default()
+    }
+
+    /// What stands between it and the machine.
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    /// How it was started, when it is another project's server.
+    pub fn launched(&self) -> Option<&Launched> {
+        self.launched.as_ref()
+    }
+
+    /// The most requests that it makes sense to have open, where that is known: more would only wait, and
+    /// their time runs while they do.
+    pub fn connections(&self) -> Option<usize> {
+        self.connections
     }
 
     /// Ends the server and waits until it has gone; does nothing to somebody else's.

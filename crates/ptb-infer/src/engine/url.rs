@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{Engine, Running, ServeSpec, StartError};
+use super::{Engine, Isolation, Running, ServeSpec, StartError};
 use crate::client::{Client, Endpoint, InferError};
 
 /// Time for the first question.
@@ -61,6 +61,9 @@ impl Url {
             key: self.key.clone(),
             chat_only: self.chat_only,
             process: None,
+            isolation: Isolation::of("remote"),
+            launched: None,
+            connections: None,
         })
     }
 }

@@ -1,0 +1,184 @@
+//! What a server prints: its end is kept for messages, its beginning goes to the log, and whoever watches
+//! it start is told its newest line.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+
+/// Bytes kept for messages. Servers of several processes print their reason well before their end.
+const TAIL: usize = 128 << 10;
+/// Bytes of a server's log file.
+const LOG_LIMIT: u64 = 16 << 20;
+/// Characters of a line that is shown.
+const SHOWN: usize = 200;
+
+/// Somebody who is told the newest line of a starting server, made fit for a terminal.
+#[derive(Clone)]
+pub struct Watcher(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Watcher {
+    /// Calls `tell` for every line; it must be quick.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    fn tell(&self, line: &str) {
+        (self.0)(line);
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
+}
+
+/// A server's output, collected in the background until its streams end.
+#[derive(Debug)]
+pub(super) struct Output {
+    kept: Arc<Mutex<Kept>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+struct Kept {
+    tail: VecDeque<u8>,
+    log: Option<File>,
+    written: u64,
+    watcher: Option<Watcher>,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("bytes", &self.tail.len()).finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    /// Nothing yet. A run without its log is still a run: one that cannot be made is left out.
+    pub(super) fn new(log: Option<&Path>, watcher: Option<Watcher>) -> Self {
+        let log = log.and_then(|path| File::create(path).ok());
+        let kept = Kept { tail: VecDeque::new(), log, written: 0, watcher };
+        Self { kept: Arc::new(Mutex::new(kept)), readers: Vec::new() }
+    }
+
+    /// Adds a stream of the server.
+    pub(super) fn collect(&mut self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
+        let kept = Arc::clone(&self.kept);
+        self.readers.extend(stream.map(|stream| tokio::spawn(read(stream, kept))));
+    }
+
+    /// Tells nobody any more: the server has started.
+    pub(super) fn unwatch(&self) {
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.watcher = None;
+        }
+    }
+
+    /// The end of what was printed so far.
+    pub(super) fn so_far(&self) -> String {
+        let bytes: Vec<u8> = match self.kept.lock() {
+            Ok(kept) => kept.tail.iter().copied().collect(),
+            Err(_) => Vec::new(),
+        };
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The end of everything, once the streams have ended (waits for that a second at most).
+    pub(super) async fn whole(&mut self) -> String {
+        for reader in self.readers.drain(..) {
+            let _ = tokio::time::timeout(Duration::from_secs(1), reader).await;
+        }
+        self.so_far()
+    }
+}
+
+async fn read(mut stream: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(n) = stream.read(&mut buffer).await {
+        let Some(bytes) = buffer.get(..n).filter(|b| !b.is_empty()) else { return };
+        let Ok(mut kept) = kept.lock() else { return };
+        kept.take(bytes);
+    }
+}
+
+impl Kept {
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(file) = self.log.as_mut().filter(|_| self.written < LOG_LIMIT) {
+            let _ = file.write_all(bytes);
+            self.written += bytes.len() as u64;
+        }
+        self.tail.extend(bytes);
+        let over = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..over);
+        if let Some(watcher) = &self.watcher {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(line) = text.lines().rev().map(tidy).find(|line| !line.is_empty()) {
+                watcher.tell(&line);
+            }
+        }
+    }
+}
+
+/// A line of a server, fit for people: no control characters, no colours, at most 200 characters.
+pub(super) fn tidy(line: &str) -> String {
+    let mut out = String::new();
+    let mut chars = line.trim().chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' && chars.peek() == Some(&'[') {
+            // A colour or a movement: up to its letter.
+            for c in chars.by_ref() {
+                if c.is_ascii_alphabetic() {
+                    break;
+                }
+            }
+        } else if c == '\t' {
+            out.push(' ');
+        } else if !c.is_control() {
+            out.push(c);
+        }
+    }
+    match out.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}...", &out[..at]),
+        None => out,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_made_fit_for_a_terminal() {
+        assert_eq!(
+            tidy("  \u{1b}[31mred\u{1b}[0m\tand \u{7}\u{202}plain\r"),
+            "red and \u{202}plain"
+        );
+        assert_eq!(tidy("\u{1b}["), "");
+        let long = tidy(&"é".repeat(500));
+        assert_eq!(long.chars().count(), SHOWN + 3);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_kept_the_beginning_logged_and_lines_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&told);
+        let watcher = Watcher::new(move |line| into.lock().unwrap().push(line.to_owned()));
+        let mut output = Output::new(Some(&log), Some(watcher));
+        let text = format!("first\n{}\nlast line\n\n", "x".repeat(2 * TAIL));
+        output.collect(Some(std::io::Cursor::new(text.clone().into_bytes())));
+        let tail = output.whole().await;
+        assert_eq!(tail.len(), TAIL);
+        assert!(tail.ends_with("last line\n\n"));
+        assert_eq!(std::fs::read_to_string(log).unwrap(), text);
+        assert_eq!(told.lock().unwrap().last().map(String::as_str), Some("last line"));
+    }
+}

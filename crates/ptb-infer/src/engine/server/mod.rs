@@ -1,0 +1,172 @@
+//! Servers of other projects, each started in a sandbox of its own: no network, the model's files read-only
+//! and named one by one, the server's installation and the GPU's devices read-only, a home and a `/tmp` of
+//! its own, and one Unix socket on which it answers.
+//!
+//! Where the machine allows no sandbox, the server runs beside the harness, still supervised and ended with
+//! it; [`super::Isolation`] says so and why.
+
+mod gpu;
+mod model;
+mod python;
+mod sandbox;
+mod transformers;
+mod vllm;
+
+pub use transformers::Transformers;
+pub use vllm::Vllm;
+
+use std::path::Path;
+
+use super::process::Process;
+use super::{Isolation, Launched, Running, Sandboxing, ServeSpec, StartError};
+use crate::client::Endpoint;
+use gpu::Gpu;
+use model::Shown;
+use python::Installation;
+use sandbox::Prepared;
+
+/// What a server is called and how it is had.
+#[derive(Debug)]
+struct Product {
+    /// Its name in commands, and its program's.
+    name: &'static str,
+    /// The environment variable that names its program.
+    variable: &'static str,
+    /// How to install it.
+    install: &'static str,
+}
+
+/// What one start knows when the command line is made. Paths are those that the server sees.
+struct Setting<'a> {
+    spec: &'a ServeSpec,
+    installation: &'a Installation,
+    shown: &'a Shown,
+    model: &'a Path,
+    socket: &'a Path,
+    script: &'a Path,
+    /// Share of the GPU's memory; absent without a GPU.
+    gpu_share: Option<f64>,
+    /// Bytes of the machine's memory that are available.
+    memory: u64,
+}
+
+/// What differs between servers.
+trait Server: Sync {
+    fn product(&self) -> &'static Product;
+
+    /// The command line.
+    fn command(&self, at: &Setting<'_>) -> Result<Vec<String>, StartError>;
+
+    /// Environment beside what every server gets.
+    fn env(&self, at: &Setting<'_>) -> Vec<(&'static str, String)>;
+
+    /// The name that requests call the model by.
+    fn model_name(&self, at: &Setting<'_>) -> String;
+
+    /// A script of ours that starts it.
+    fn script(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Requests that it makes sense to have open at one time.
+    fn connections(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Finds, prepares and starts a server, in the best sandbox that is allowed and can be had.
+async fn launch(
+    server: &dyn Server,
+    program: Option<&Path>,
+    helper: Option<&Path>,
+    spec: &ServeSpec,
+) -> Result<Running, StartError> {
+    let product = server.product();
+    let installation = python::inspect(python::find(product, program)?).await?;
+    let (copy, name) = (spec.clone(), product.name);
+    let looked = tokio::task::spawn_blocking(move || model::collect(name, &copy)).await;
+    let shown = looked
+        .map_err(|e| StartError::prepare("looking at the model", std::io::Error::other(e)))??;
+    let gpus = gpu::visible().await;
+    let gpu_share = gpus.first().map(|gpu| gpu::share(gpu, spec, shown.weights)).transpose()?;
+    let job = Job { server, installation, shown, spec, gpu_share, gpus };
+    if spec.sandbox == Sandboxing::Never {
+        return job.start(None, helper, Some("it was asked for".to_owned())).await;
+    }
+    match sandbox::probe(helper).await {
+        Ok(wall) => job.start(Some(wall), helper, None).await,
+        Err(e) if spec.sandbox == Sandboxing::IfPossible => {
+            let reason = e.to_string();
+            tracing::warn!("the engine {name} runs without a sandbox: {reason}");
+            job.start(None, helper, Some(reason)).await
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A start that has all it needs but its place.
+struct Job<'a> {
+    server: &'a dyn Server,
+    installation: Installation,
+    shown: Shown,
+    spec: &'a ServeSpec,
+    gpu_share: Option<f64>,
+    gpus: Vec<Gpu>,
+}
+
+impl Job<'_> {
+    async fn start(
+        mut self,
+        wall: Option<ptb_sandbox::Namespaces>,
+        helper: Option<&Path>,
+        reason: Option<String>,
+    ) -> Result<Running, StartError> {
+        let place = Prepared::new(wall, helper, self.server.script(), &mut self.shown)?;
+        let setting = Setting {
+            spec: self.spec,
+            installation: &self.installation,
+            shown: &self.shown,
+            model: &place.model,
+            socket: &place.socket,
+            script: &place.script,
+            gpu_share: self.gpu_share,
+            memory: available_memory(),
+        };
+        let command = self.server.command(&setting)?;
+        let env = self.server.env(&setting);
+        let devices = if self.gpus.is_empty() { Vec::new() } else { gpu::devices() };
+        let name = self.server.product().name;
+        let launched = Launched {
+            program: self.installation.program.clone(),
+            command: command.clone(),
+            versions: self.installation.versions.clone(),
+            gpu_share: self.gpu_share,
+        };
+        let isolation = Isolation { wall: place.wall_name().to_owned(), reason };
+        let model = self.server.model_name(&setting);
+        let wall_spec = place.spec(command, env, &self.installation, &self.shown, &devices);
+        let endpoint = Endpoint::Unix(place.outside.clone());
+        let running = place.wall().launch(wall_spec)?;
+        let mut process = Process::walled(name, running, place.scratch, self.spec);
+        process.started().await?;
+        process.wait_ready(&endpoint, self.spec.start_timeout, self.shown.own_tokenizer).await?;
+        Ok(Running {
+            endpoint,
+            model: Some(model),
+            key: None,
+            chat_only: false,
+            process: Some(process),
+            isolation,
+            launched: Some(launched),
+            connections: self.server.connections(),
+        })
+    }
+}
+
+/// `MemAvailable` of `/proc/meminfo` in bytes; 0 where it cannot be read.
+fn available_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}

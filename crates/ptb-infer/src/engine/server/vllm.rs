@@ -1,0 +1,123 @@
+//! vLLM: `vllm serve` on a Unix socket.
+
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+
+use super::{Product, Server, Setting, launch};
+use crate::engine::{Engine, Running, ServeSpec, StartError};
+
+const GIB: u64 = 1 << 30;
+const PRODUCT: Product = Product {
+    name: "vllm",
+    variable: "PTB_VLLM",
+    install: "install it (`pip install vllm`, https://docs.vllm.ai) so that `vllm` is on PATH",
+};
+
+/// Starts `vllm serve` for a model: the program named by `PTB_VLLM`, else the one on `PATH`.
+#[derive(Debug, Clone, Default)]
+pub struct Vllm {
+    program: Option<PathBuf>,
+    helper: Option<PathBuf>,
+}
+
+impl Vllm {
+    /// The installation that the environment names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This program instead.
+    #[must_use]
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Another program as the sandbox's helper (see `ptb_sandbox::enter_if_helper`); by default this one.
+    #[must_use]
+    pub fn with_helper(mut self, helper: impl Into<PathBuf>) -> Self {
+        self.helper = Some(helper.into());
+        self
+    }
+}
+
+impl Engine for Vllm {
+    fn name(&self) -> &str {
+        PRODUCT.name
+    }
+
+    fn start<'a>(&'a self, spec: &'a ServeSpec) -> BoxFuture<'a, Result<Running, StartError>> {
+        Box::pin(launch(&Recipe, self.program.as_deref(), self.helper.as_deref(), spec))
+    }
+}
+
+struct Recipe;
+
+impl Server for Recipe {
+    fn product(&self) -> &'static Product {
+        &PRODUCT
+    }
+
+    fn model_name(&self, _at: &Setting<'_>) -> String {
+        "model".to_owned()
+    }
+
+    fn command(&self, at: &Setting<'_>) -> Result<Vec<String>, StartError> {
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let mut command = vec![text(&at.installation.program), "serve".to_owned(), text(at.model)];
+        let mut add = |flags: &[&str]| command.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        add(&["--uds", &text(at.socket), "--served-model-name", &self.model_name(at)]);
+        add(&["--load-format", "safetensors", "--no-trust-remote-code"]);
+        // Its own defaults where a request says nothing, never the model's: requests say all that counts.
+        add(&["--generation-config", "vllm", "--seed", "0", "--dtype", dtype(at)]);
+        add(&["--disable-uvicorn-access-log"]);
+        if let Some(tokens) = at.spec.max_context {
+            add(&["--max-model-len", &tokens.to_string()]);
+        }
+        match at.gpu_share {
+            Some(share) => add(&["--gpu-memory-utilization", &share.to_string()]),
+            // Compiling takes minutes on a processor and needs a compiler.
+            None => add(&["--enforce-eager"]),
+        }
+        Ok(command)
+    }
+
+    fn env(&self, at: &Setting<'_>) -> Vec<(&'static str, String)> {
+        let mut env = vec![
+            ("VLLM_NO_USAGE_STATS", "1".to_owned()),
+            ("VLLM_DO_NOT_TRACK", "1".to_owned()),
+            // Without a network it cannot find its own address.
+            ("VLLM_HOST_IP", "127.0.0.1".to_owned()),
+        ];
+        if at.gpu_share.is_none() {
+            env.push(("VLLM_CPU_KVCACHE_SPACE", cache_gib(at.memory).to_string()));
+        }
+        env
+    }
+}
+
+/// On a GPU what vLLM makes of the file (16 bits); on a processor the file's own type, where it is known.
+fn dtype(at: &Setting<'_>) -> &'static str {
+    match at.shown.dtype.as_deref() {
+        Some("float32") if at.gpu_share.is_none() => "float32",
+        Some("bfloat16") => "bfloat16",
+        Some("float16") => "float16",
+        _ => "auto",
+    }
+}
+
+/// GiB for keys and values in the machine's memory: a quarter of what is available, 1 to 16.
+fn cache_gib(available: u64) -> u64 {
+    (available / 4 / GIB).clamp(1, 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_a_bounded_part_of_memory() {
+        assert_eq!([0, 9 * GIB, 900 * GIB].map(cache_gib), [1, 2, 16]);
+    }
+}
