@@ -172,6 +172,7 @@ impl Setup {
         spec.limits = Limits { file_bytes: Some(0), open_files: 256, ..Limits::default() };
         spec.sizes = Sizes { tmp: 4096, home: 4096, shm: 4096 };
         spec.grace = Duration::ZERO;
+        spec.cwd = "/".into();
         let hidden = self.python.prefixes.iter().filter(|prefix| !ptb_sandbox::exposes(prefix));
         hidden.fold(spec, |spec, prefix| spec.bind_read(prefix, prefix))
     }

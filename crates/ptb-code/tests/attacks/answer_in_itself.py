@@ -1,0 +1,5 @@
+# why: a list that is its own element
+def length(text):
+    value = []
+    value.append(value)
+    return value

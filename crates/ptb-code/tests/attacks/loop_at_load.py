@@ -1,0 +1,3 @@
+# why: never gets ready
+while True:
+    pass

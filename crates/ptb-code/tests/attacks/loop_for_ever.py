@@ -1,0 +1,4 @@
+# why: never answers
+def length(text):
+    while True:
+        pass

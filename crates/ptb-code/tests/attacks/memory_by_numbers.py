@@ -1,0 +1,3 @@
+# why: a number of gigabytes
+def length(text):
+    return 1 << (1 << 40)

@@ -1,0 +1,2 @@
+# why: a name that is no function
+length = 5
