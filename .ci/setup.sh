@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the full tests need: packages by name, and a Python environment with the reference
-# implementation of the models.
+# implementation of the models, which is also one of the servers that engines start.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,8 +19,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 venv=target/ci-venv
-if ! "$venv/bin/python" -c 'import torch, transformers' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import torch, transformers, accelerate, fastapi, openai, uvicorn' 2>/dev/null; then
     mkdir -p target
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check torch transformers safetensors
+    "$venv/bin/pip" install --quiet --disable-pip-version-check torch 'transformers[serving]' safetensors accelerate
 fi

@@ -47,7 +47,8 @@ pub enum InferError {
         /// What the server said.
         message: String,
     },
-    /// An answer that is not what the API promises.
+    /// An answer that is not what the API promises. Proxies in front of servers give such ones for a while
+    /// (a page that says "bad gateway", with status 200), so trying again may help.
     #[error(
         "the answer of {endpoint} is malformed: {why}\nhint: check that it speaks OpenAI's API"
     )]
@@ -62,7 +63,7 @@ pub enum InferError {
 impl InferError {
     /// Whether the same request may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Malformed { .. })
     }
 
     /// How long the server asked to be left alone.
@@ -88,6 +89,16 @@ impl InferError {
         Self::Malformed { endpoint: endpoint.to_string(), why: why.into() }
     }
 
+    /// What an answer of status 200 says went wrong, if it does: some servers and proxies put the real status
+    /// into the body.
+    pub(super) fn inside(endpoint: &Endpoint, answer: &Value) -> Option<Self> {
+        let error = answer.get("error").filter(|e| !e.is_null())?;
+        let code = error["code"].as_u64().or(error["status"].as_u64());
+        let code =
+            code.and_then(|code| u16::try_from(code).ok()).filter(|c| (400..600).contains(c));
+        Some(Self::status(endpoint, code.unwrap_or(500), answer.to_string().as_bytes(), None))
+    }
+
     pub(super) fn status(
         endpoint: &Endpoint,
         status: u16,
@@ -98,9 +109,10 @@ impl InferError {
         let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let error = &json["error"];
         let text = error["message"].as_str().or(json["message"].as_str()).or(error.as_str());
+        let text = text.or(json["detail"].as_str());
         let message: String = match text {
             Some(text) => text.chars().take(1000).collect(),
-            None => String::from_utf8_lossy(body).chars().take(1000).collect(),
+            None => shown(body),
         };
         if error["type"] == MODEL_FAULT {
             return Self::ModelFault { endpoint, message };
@@ -116,4 +128,23 @@ impl InferError {
             _ => Self::Rejected { endpoint, status, message },
         }
     }
+}
+
+/// The beginning of a body that is no JSON, on one line: what a page says, without its marks.
+pub(super) fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..4000).unwrap_or(body)).into_owned();
+    let (mut out, mut in_tag) = (String::new(), false);
+    for c in text.chars() {
+        match c {
+            '<' => in_tag = true,
+            '>' if in_tag => {
+                in_tag = false;
+                out.push(' ');
+            }
+            _ if in_tag => {}
+            c => out.push(if c.is_control() { ' ' } else { c }),
+        }
+    }
+    let words: Vec<&str> = out.split_whitespace().collect();
+    words.join(" ").chars().take(300).collect()
 }

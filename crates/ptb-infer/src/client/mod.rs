@@ -146,15 +146,17 @@ impl Client {
             return Err(self.refused(response).await);
         }
         let bytes = self.bounded(response).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| InferError::malformed(&self.endpoint, format!("it is not JSON: {e}")))
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|e| {
+            let why = format!("it is not JSON ({e}): {}", error::shown(&bytes));
+            InferError::malformed(&self.endpoint, why)
+        })?;
+        InferError::inside(&self.endpoint, &answer).map_or(Ok(answer), Err)
     }
 
     async fn refused(&self, response: Response) -> InferError {
         let status = response.status().as_u16();
         let header = response.headers().get(reqwest::header::RETRY_AFTER);
-        let seconds = header.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u32>().ok());
-        let retry_after = seconds.map(|s| Duration::from_secs(s.into()));
+        let retry_after = header.and_then(|v| v.to_str().ok()).and_then(wait_of);
         match self.bounded(response).await {
             Ok(body) => InferError::status(&self.endpoint, status, &body, retry_after),
             Err(e) => e,
@@ -184,4 +186,29 @@ fn install_tls() {
         // An error means that the program has installed one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// `Retry-After`: seconds, or a date, which is now at the earliest (RFC 9110, section 10.2.3).
+fn wait_of(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let date = httpdate::parse_http_date(text.trim()).ok()?;
+    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_read_as_seconds_and_as_dates() {
+        assert_eq!(wait_of("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let soon = std::time::SystemTime::now() + Duration::from_secs(100);
+        let wait = wait_of(&httpdate::fmt_http_date(soon)).unwrap();
+        assert!((90..=100).contains(&wait.as_secs()), "{wait:?}");
+        assert_eq!(wait_of("-1"), None);
+        assert_eq!(wait_of("99999999999999"), None);
+    }
 }

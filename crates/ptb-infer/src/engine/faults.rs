@@ -13,6 +13,8 @@ use FaultClass::{
 
 /// Lines of the output's end that a fault carries.
 const TAIL_LINES: usize = 30;
+/// Characters of a line that are looked at and told.
+const WIDTH: usize = 600;
 
 /// A text (lower case) in a line, the class it tells of, and whether the model is at fault then.
 type Rule = (&'static str, FaultClass, bool);
@@ -44,6 +46,7 @@ const RULES: &[Rule] = &[
     ("unknown dtype", Dtype, true),
     ("`torch_dtype` must be", Dtype, true),
     ("invalid dtype", Dtype, true),
+    ("cannot be instantiated under `dtype", Dtype, true),
     ("has no attribute 'dtype", Dtype, true),
     ("is only supported on gpus with compute capability", Dtype, false),
     ("module 'torch' has no attribute", Dtype, true),
@@ -70,15 +73,17 @@ const RULES: &[Rule] = &[
     ("processor_config.json", Tokenizer, true),
     ("unrecognized processing class", Tokenizer, true),
     ("unrecognized image processor", Tokenizer, true),
-    ("tokenizer class", Tokenizer, true),
+    ("does not exist or is not currently imported", Tokenizer, true),
     // weights
     ("safetensorerror", Weights, true),
     ("safetensorserror", Weights, true),
     ("error while deserializing header", Weights, true),
     ("size mismatch for", Weights, true),
+    ("ignore_mismatched_sizes", Weights, true),
     ("weights were not initialized from", Weights, true),
     ("there is no module or parameter named", Weights, true),
     ("attempted to load weight", Weights, true),
+    ("exceeds dimension size", Weights, true),
     ("cannot find any model weights", Weights, true),
     ("no file named model.safetensors", Weights, true),
     // configuration
@@ -144,7 +149,8 @@ pub(super) struct End {
 
 /// Reads the fault out of a server's output.
 pub(super) fn classify(engine: &'static str, end: &End, output: &str) -> Fault {
-    let lines: Vec<String> = output.lines().map(tidy).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<String> =
+        output.lines().map(|line| tidy(line, WIDTH)).filter(|line| !line.is_empty()).collect();
     let lower: Vec<String> = lines.iter().map(|line| line.to_lowercase()).collect();
     let found = RULES.iter().find_map(|(text, class, of_model)| {
         // The last such line: retries and wrappers repeat it with more around it.
@@ -184,7 +190,9 @@ fn by_status(end: &End, lines: &[String]) -> (FaultClass, bool, String) {
     let is_error = |line: &&String| {
         let line = without_prefix(line);
         let name = line.split([':', ' ']).next().unwrap_or_default();
-        name.ends_with("Error") || name.ends_with("Exception")
+        let is_one = name.ends_with("Error") || name.ends_with("Exception");
+        // The parent of the process that failed says only that one did.
+        is_one && !line.contains("See root cause above")
     };
     let last = lines.iter().rev().find(is_error).or(lines.last());
     (Crash, false, last.cloned().unwrap_or_else(|| "it printed nothing".to_owned()))
@@ -226,7 +234,7 @@ mod tests {
     #[test]
     fn whose_fault_a_tokenizer_is_depends_on_where_it_came_from() {
         let text = "OSError: Can't load tokenizer for '/opt/model'";
-        assert_eq!(class_of(text).1, true);
+        assert!(class_of(text).1);
         let end = End { own_tokenizer: false, ..End::default() };
         let fault = classify("vllm", &end, text);
         assert_eq!((fault.class, fault.of_model), (Tokenizer, false));
@@ -240,6 +248,62 @@ mod tests {
         let (class, of_model, message) = class_of("a\nValueError: what is this\n  at exit\n");
         assert_eq!((class, of_model, message.as_str()), (Crash, false, "ValueError: what is this"));
         assert_eq!(class_of("").2, "it printed nothing");
+        let output = "\
+(Worker pid=9) ERROR 11-21 17:18:43 [executor.py:953] Traceback (most recent call last):\n\
+(Worker pid=9) ERROR 11-21 17:18:43 [executor.py:953] RuntimeError: the real reason\n\
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n";
+        assert_eq!(class_of(output).2, "RuntimeError: the real reason");
+    }
+
+    #[test]
+    fn servers_own_words_are_understood() {
+        for (text, class, of_model) in [
+            ("RuntimeError: start (0) + length (400) exceeds dimension size (384).", Weights, true),
+            (
+                "RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error.",
+                Weights,
+                true,
+            ),
+            ("AttributeError: module 'torch' has no attribute 'float99'", Dtype, true),
+            (
+                "ValueError: Qwen3ForCausalLM cannot be instantiated under `dtype=torch.int7` as",
+                Dtype,
+                true,
+            ),
+            (
+                "ImportError: libtorch_cpu.so: failed to map segment from shared object",
+                HostMemory,
+                false,
+            ),
+            ("ImportError: libcudart.so.13: cannot open shared object file", Installation, false),
+            (
+                "ValueError: Free memory on device cuda:0 (20.1/79.2 GiB) on startup is less than desired GPU \
+              memory utilization (0.9, 71.3 GiB).",
+                GpuMemory,
+                false,
+            ),
+            (
+                "ValueError: To serve at least one request with the models's max seq len (32768), (8 GiB KV cache is \
+              needed, which is larger than the available KV cache memory (2 GiB).",
+                Context,
+                false,
+            ),
+            (
+                "  Value error, User-specified max_model_len (512) is greater than the derived max_model_len \
+              (max_position_embeddings=256.0",
+                Context,
+                true,
+            ),
+            ("OSError: [Errno 98] Address already in use", Address, false),
+            ("what(): std::bad_alloc", HostMemory, false),
+        ] {
+            let (found, whose, _) = class_of(text);
+            assert_eq!((found, whose), (class, of_model), "{text}");
+        }
+        // What only tells what goes on decides nothing.
+        let quiet =
+            "(EngineCore pid=7) WARNING 11-21 16:56:42 [a.py:1] CUDA out of memory is possible\n";
+        assert_eq!(class_of(quiet).0, Crash);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 const TAIL: usize = 128 << 10;
 /// Bytes of a server's log file.
 const LOG_LIMIT: u64 = 16 << 20;
-/// Characters of a line that is shown.
+/// Characters of a line that a watcher is told.
 const SHOWN: usize = 200;
 
 /// Somebody who is told the newest line of a starting server, made fit for a terminal.
@@ -119,15 +119,17 @@ impl Kept {
         self.tail.drain(..over);
         if let Some(watcher) = &self.watcher {
             let text = String::from_utf8_lossy(bytes);
-            if let Some(line) = text.lines().rev().map(tidy).find(|line| !line.is_empty()) {
+            if let Some(line) =
+                text.lines().rev().map(|l| tidy(l, SHOWN)).find(|line| !line.is_empty())
+            {
                 watcher.tell(&line);
             }
         }
     }
 }
 
-/// A line of a server, fit for people: no control characters, no colours, at most 200 characters.
-pub(super) fn tidy(line: &str) -> String {
+/// A line of a server, fit for people: no control characters, no colours, at most `most` characters.
+pub(super) fn tidy(line: &str, most: usize) -> String {
     let mut out = String::new();
     let mut chars = line.trim().chars().peekable();
     while let Some(c) = chars.next() {
@@ -144,7 +146,7 @@ pub(super) fn tidy(line: &str) -> String {
             out.push(c);
         }
     }
-    match out.char_indices().nth(SHOWN) {
+    match out.char_indices().nth(most) {
         Some((at, _)) => format!("{}...", &out[..at]),
         None => out,
     }
@@ -157,12 +159,12 @@ mod tests {
     #[test]
     fn lines_are_made_fit_for_a_terminal() {
         assert_eq!(
-            tidy("  \u{1b}[31mred\u{1b}[0m\tand \u{7}\u{202}plain\r"),
+            tidy("  \u{1b}[31mred\u{1b}[0m\tand \u{7}\u{202}plain\r", 99),
             "red and \u{202}plain"
         );
-        assert_eq!(tidy("\u{1b}["), "");
-        let long = tidy(&"é".repeat(500));
-        assert_eq!(long.chars().count(), SHOWN + 3);
+        assert_eq!(tidy("\u{1b}[", 9), "");
+        let long = tidy(&"é".repeat(500), 200);
+        assert_eq!(long.chars().count(), 203);
     }
 
     #[tokio::test]

@@ -146,7 +146,11 @@ impl Process {
             }
             if start.elapsed() > time {
                 let last = self.output.so_far();
-                let last = last.lines().rev().map(output::tidy).find(|line| !line.is_empty());
+                let last = last
+                    .lines()
+                    .rev()
+                    .map(|line| output::tidy(line, 200))
+                    .find(|line| !line.is_empty());
                 let last = last.unwrap_or_else(|| "nothing".to_owned());
                 return Err(StartError::Timeout { time, last });
             }

@@ -11,6 +11,11 @@ and seeds right before it generates, one request at a time.
 import runpy
 import sys
 
+from transformers.utils.import_utils import is_serve_available
+
+if not is_serve_available():
+    raise ImportError("transformers lacks what it serves with: pip install 'transformers[serving]'")
+
 import torch
 import uvicorn
 from fastapi import HTTPException

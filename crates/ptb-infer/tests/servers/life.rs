@@ -1,0 +1,116 @@
+//! Ends: a harness that is killed or loses patience, seen from another process, and a server told to end.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use ptb_infer::Sandboxing;
+use ptb_model::RandomModel;
+
+use crate::help::{
+    Outcome, TIME, Which, below, check, gone, model, request, runtime, spec, wait_until,
+};
+
+/// `be-a-harness ENGINE DIR [SECONDS] [plain]`: starts an engine and waits to be killed; tells of an error and
+/// whether it may pass.
+pub(crate) fn harness() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(2).collect();
+    let which = Which::of(args.first().map_or("", String::as_str));
+    let mut spec = spec(args.get(1).map_or("", String::as_str).as_ref());
+    if let Some(seconds) = args.get(2).and_then(|text| text.parse().ok()) {
+        spec.start_timeout = Duration::from_secs(seconds);
+    }
+    if args.iter().any(|arg| arg == "plain") {
+        spec.sandbox = Sandboxing::Never;
+    }
+    let Ok(runtime) = runtime() else { return ExitCode::FAILURE };
+    println!("starting");
+    match runtime.block_on(which.engine().start(&spec)) {
+        Ok(running) => {
+            println!("answers: {}", running.endpoint());
+            std::thread::sleep(TIME);
+        }
+        Err(e) => println!("{}: {e}", if e.retryable() { "retryable" } else { "final" }),
+    }
+    ExitCode::SUCCESS
+}
+
+/// A harness whose engine has started all its processes.
+fn deep_in_start(
+    which: Which,
+    args: &[&str],
+) -> Result<(Child, Lines, Vec<(u32, String)>), Failed> {
+    let home = model(&RandomModel::mini(1))?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["be-a-harness", which.name()])
+        .arg(home.path())
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+    check(lines.next().transpose()?.as_deref() == Some("starting"), "it does not start")?;
+    let is_it = |line: &str| line.contains("EngineCore") || line.contains("serve.py");
+    let deep = || below(child.id()).iter().any(|(_, line)| is_it(line));
+    wait_until("its processes are there", Duration::from_secs(150), deep)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let all = below(child.id());
+    check(all.len() >= 2, format!("{all:?}"))?;
+    // The model may go: what was opened stays, and what was not is no matter here.
+    drop(home);
+    Ok((child, lines, all))
+}
+
+type Lines = std::io::Lines<BufReader<ChildStdout>>;
+
+fn all_gone(all: &[(u32, String)]) -> Outcome {
+    let left = || all.iter().filter(|(pid, _)| !gone(*pid)).collect::<Vec<_>>();
+    let waited = wait_until("all of it has gone", Duration::from_secs(20), || left().is_empty());
+    waited.map_err(|_| Failed::from(format!("{:?} live on", left())))
+}
+
+/// Killed in the middle of the start, when servers of several processes have started theirs.
+pub(crate) fn killed_harness(which: Which) -> Outcome {
+    // Without a sandbox nothing is different for vLLM, and its start takes long.
+    let ways: &[&[&str]] = if which == Which::Vllm { &[&[]] } else { &[&[], &["300", "plain"]] };
+    for args in ways {
+        let (mut child, _, all) = deep_in_start(which, args)?;
+        child.kill()?;
+        child.wait()?;
+        all_gone(&all)?;
+    }
+    Ok(())
+}
+
+/// A server that takes too long is ended, with its last words told.
+pub(crate) fn impatience(which: Which) -> Outcome {
+    let (mut child, mut lines, all) = deep_in_start(which, &["2"])?;
+    let said = lines.next().transpose()?.unwrap_or_default();
+    check(
+        said.starts_with("retryable: the engine did not answer within 2 s; it last said: "),
+        said,
+    )?;
+    child.wait()?;
+    all_gone(&all)
+}
+
+/// Without a sandbox, as asked: it serves all the same, says so, and is ended whole.
+pub(crate) fn plain(which: Which) -> Outcome {
+    let home = model(&RandomModel::mini(1))?;
+    let mut spec = spec(home.path());
+    spec.sandbox = Sandboxing::Never;
+    let runtime = runtime()?;
+    let running = runtime.block_on(which.engine().start(&spec))?;
+    let isolation = running.isolation();
+    check(isolation.wall == "none" && isolation.reason.is_some(), format!("{isolation:?}"))?;
+    let client = running.client(TIME)?;
+    runtime.block_on(client.complete(&request("hello", 4, 1)))?;
+    let all = below(running.pid().ok_or("no process")?);
+    let socket = running.endpoint().to_string();
+    let begin = Instant::now();
+    runtime.block_on(running.stop());
+    println!("{} was ended in {:.1?}", which.name(), begin.elapsed());
+    all_gone(&all)?;
+    let path = socket.trim_start_matches("unix:");
+    check(!std::path::Path::new(path).exists(), format!("{path} is left"))
+}
