@@ -1,5 +1,5 @@
 //! Floor 2: benchmarks. Where their samples come from ([`data`]), how a sample becomes chat messages
-//! ([`prompt`]) and chat messages become the text a model reads ([`chat`]), how a completion is graded
+//! ([`prompt`]) and chat messages become the text a model reads ([`chat`]), how a reply is graded
 //! ([`score`]) and grades become an accuracy with its error ([`metrics`]), and grading completions that
 //! somebody else made ([`completions`]).
 //!

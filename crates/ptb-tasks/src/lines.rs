@@ -5,8 +5,8 @@ use std::io::{self, BufRead, Read};
 
 use serde_json::{Map, Value};
 
-/// Longest line that is read, in bytes.
-pub(crate) const LONGEST_LINE: usize = 64 << 20;
+/// Longest line that is read, in bytes: a completion of 50 MB, every character of it written as an escape.
+pub(crate) const LONGEST_LINE: usize = 320 << 20;
 
 /// Fields that can hold a record's id, the first present one wins; without any the 1-based line number is it.
 const ID_FIELDS: [&str; 5] = ["id", "task_id", "prompt_id", "uid", "question_id"];

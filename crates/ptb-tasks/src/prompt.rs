@@ -1,12 +1,13 @@
 //! From a sample to chat messages, or to a plain few-shot text, by the benchmark's templates.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
 use ptb_core::registry::{Benchmark, Entry, FewShot, FewShotPrompt, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, Sample};
 use crate::error::TaskError;
+use crate::score::letter;
 
 /// One message of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,22 +46,36 @@ impl Prompter {
         Ok(Self { environment, roles: prompt.messages.iter().map(|m| m.role).collect(), examples })
     }
 
-    /// The chat messages that ask a sample.
+    /// The chat messages that ask a sample: those of the templates, or its own.
+    ///
+    /// # Errors
+    /// A template that cannot be filled in.
     pub fn messages(&self, sample: &Sample) -> Result<Vec<ChatMessage>, TaskError> {
+        if let Some(messages) = &sample.messages {
+            return Ok(messages.clone());
+        }
+        let choices = choices(sample);
         let fill = |i: usize| -> Result<String, Error> {
-            let values = context! { question => &sample.question, examples => &self.examples };
+            let examples = &self.examples;
+            let values = context! { question => &sample.question, examples, choices => &choices };
             self.environment.get_template(&i.to_string())?.render(values)
         };
         let message = |(i, role): (usize, &Role)| {
             let content = fill(i).map_err(|e| TaskError::Template {
                 action: format!("fill in message {} for sample {}", i + 1, sample.id),
                 reason: e.to_string(),
-                hint: "prompt templates see `question` and `examples`".to_owned(),
+                hint: "prompt templates see `question`, `examples` and `choices`".to_owned(),
             })?;
             Ok(ChatMessage { role: *role, content })
         };
         self.roles.iter().enumerate().map(message).collect()
     }
+}
+
+/// The choices of a sample as templates see them: each with `letter` and `text`.
+fn choices(sample: &Sample) -> Vec<Value> {
+    let lettered = sample.choices.iter().enumerate();
+    lettered.map(|(i, text)| context! { letter => letter(i).map(String::from), text }).collect()
 }
 
 /// A benchmark's few-shot text, its template parsed and its examples filled in.

@@ -84,7 +84,7 @@ fn broken_files_name_file_line_and_fault() {
         (b"\n\n", "it has no records"),
         (b"{\"question\":\"a\"}", "test.jsonl:1: the record has no field `answer`"),
         (b"{\"question\":1,\"answer\":\"#### 1\"}", "test.jsonl:1: the field `question` holds a number, not a string"),
-        (b"{\"question\":\"a\",\"answer\":[1]}", "test.jsonl:1: the field `answer` holds a list, not a string or a number"),
+        (b"{\"question\":\"a\",\"answer\":[1,2]}", "test.jsonl:1: the field `answer` holds a list, not a string or a number"),
         (b"{\"question\":\"a\",\"answer\":\"18\"}", "test.jsonl:1: the field `answer` has no `####` before its answer"),
         (b"{\"question\":\"a\",\"answer\":\"#### x\"}", "test.jsonl:1: cannot score against the target `x`"),
         (b"\n\n{\"question\":\"a\",\"answer\":\"#### 1\"", "test.jsonl:3: the line is not JSON"),

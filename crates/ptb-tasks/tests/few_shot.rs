@@ -10,9 +10,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use ptb_core::registry::{Benchmark, Entry, FewShotPrompt, Registry};
-use ptb_tasks::data::{Dataset, load};
+use ptb_tasks::data::{Dataset, Sample, load};
 use ptb_tasks::prompt::FewShotPrompter;
-use ptb_tasks::score::score;
+use ptb_tasks::score::{Reply, score};
 use serde_json::Value;
 
 fn benchmark(id: &str) -> Entry<Benchmark> {
@@ -88,7 +88,7 @@ fn the_examples_of_gsm8k_are_the_reference_rows() {
         let row = &dataset.train().unwrap()[*row];
         let completion = format!(" {}\nANSWER: {}", row.reasoning.as_deref().unwrap(), row.target);
         assert!(!completion.contains(stop.as_str()), "{completion}");
-        assert_eq!(score(&gsm8k.value.scorer, &completion, &row.target).unwrap().score, 1.0);
+        assert_eq!(graded(&gsm8k, &completion, row), 1.0);
     }
 }
 
@@ -104,7 +104,7 @@ fn the_text_of_arithmetic_word_for_word() {
         let row = &dataset.train().unwrap()[*row];
         let completion = format!(" {} = {}", row.reasoning.as_deref().unwrap(), row.target);
         assert!(few_shot.stop.iter().all(|stop| !completion.contains(stop)), "{completion}");
-        assert_eq!(score(&arithmetic.value.scorer, &completion, &row.target).unwrap().score, 1.0);
+        assert_eq!(graded(&arithmetic, &completion, row), 1.0);
     }
 }
 
@@ -146,6 +146,11 @@ fn what_stands_in_the_way_is_told() {
             .to_owned()
     });
     assert!(e.contains("hint:"), "{e}");
+}
+
+fn graded(benchmark: &Entry<Benchmark>, completion: &str, sample: &Sample) -> f64 {
+    let outcome = score(&benchmark.value.scorer, &Reply::text(completion), sample).unwrap();
+    outcome.graded().unwrap().score
 }
 
 /// The folder of reference files; none (with a printed reason) where there is none, which `PTB_REQUIRE_ALL=1`

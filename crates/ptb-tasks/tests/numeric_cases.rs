@@ -1,7 +1,8 @@
 //! The numeric scorer against a table of cases written by hand.
 
 use ptb_core::registry::{Scorer, ScorerKind};
-use ptb_tasks::score::score;
+use ptb_tasks::data::Sample;
+use ptb_tasks::score::{Reply, score};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -25,8 +26,10 @@ fn every_case_has_its_verdict() {
     assert!(table.case.len() >= 100);
     let mut wrong = Vec::new();
     for case in &table.case {
-        let scorer = Scorer { kind: ScorerKind::Numeric, boxed: case.boxed };
-        let graded = score(&scorer, &case.completion, &case.target).unwrap();
+        let scorer = Scorer { boxed: case.boxed, ..Scorer::new(ScorerKind::Numeric) };
+        let sample = Sample { target: case.target.clone(), ..Sample::default() };
+        let outcome = score(&scorer, &Reply::text(&case.completion), &sample).unwrap();
+        let graded = outcome.graded().unwrap();
         if (graded.score == 1.0) != case.right {
             wrong.push(format!("{:?} against {}: {graded:?}", case.completion, case.target));
         }

@@ -6,33 +6,25 @@
     reason = "a test panics, and says why it skips"
 )]
 
-use std::path::PathBuf;
-
-use ptb_core::registry::{Registry, Role, Scorer, ScorerKind};
+use ptb_core::registry::{Registry, Role, Scorer};
 use ptb_tasks::chat::{ChatTemplate, RenderRequest};
 use ptb_tasks::data;
+use ptb_tasks::data::Sample;
 use ptb_tasks::prompt::Prompter;
-use ptb_tasks::score::score;
+use ptb_tasks::score::{Graded, Reply, score};
 use serde_json::{Map, Value};
 
-/// A path below `PTB_SHARED`; none (with a printed reason) where that is not set, which `PTB_REQUIRE_ALL=1` forbids.
-fn shared(path: &str) -> Option<PathBuf> {
-    let Some(root) = std::env::var_os("PTB_SHARED").filter(|v| !v.is_empty()) else {
-        let required = std::env::var("PTB_REQUIRE_ALL").is_ok_and(|v| v == "1");
-        assert!(
-            !required,
-            "PTB_REQUIRE_ALL=1, but PTB_SHARED does not name the folder of reference files"
-        );
-        println!("skipped: PTB_SHARED does not name the folder of reference files");
-        return None;
-    };
-    Some(PathBuf::from(root).join(path))
+mod support;
+use support::{rows, shared};
+
+/// The grade of a text against a target.
+fn graded(scorer: &Scorer, text: &str, target: &str) -> Graded {
+    let sample = Sample { target: target.to_owned(), ..Sample::default() };
+    score(scorer, &Reply::text(text), &sample).unwrap().graded().unwrap()
 }
 
-/// The rows of a reference file.
-fn rows(path: &str) -> Option<Vec<Value>> {
-    let text = std::fs::read_to_string(shared(path)?).unwrap();
-    Some(text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+fn scorer_of(benchmark: &str) -> Scorer {
+    Registry::load(&[]).unwrap().benchmark(benchmark).unwrap().value.scorer.clone()
 }
 
 fn numeric_verdicts(file: &str, scorer: &Scorer, at_least: usize) {
@@ -42,7 +34,7 @@ fn numeric_verdicts(file: &str, scorer: &Scorer, at_least: usize) {
     for row in &rows {
         let (completion, target) =
             (row["completion"].as_str().unwrap(), row["target"].as_str().unwrap());
-        let graded = score(scorer, completion, target).unwrap();
+        let graded = graded(scorer, completion, target);
         if (graded.score == 1.0) != row["correct_fixed"].as_bool().unwrap() {
             wrong.push(format!("{}: {completion:?} against {target}: {graded:?}", row["id"]));
         }
@@ -52,18 +44,12 @@ fn numeric_verdicts(file: &str, scorer: &Scorer, at_least: usize) {
 
 #[test]
 fn gsm8k_verdicts_equal_the_reference() {
-    let registry = Registry::load(&[]).unwrap();
-    numeric_verdicts(
-        "oracle/numeric_gsm8k.jsonl",
-        &registry.benchmark("gsm8k").unwrap().value.scorer,
-        178,
-    );
+    numeric_verdicts("oracle/numeric_gsm8k.jsonl", &scorer_of("gsm8k"), 178);
 }
 
 #[test]
 fn aime_verdicts_equal_the_reference() {
-    let scorer = Scorer { kind: ScorerKind::Numeric, boxed: true };
-    numeric_verdicts("oracle/numeric_aime2025.jsonl", &scorer, 63);
+    numeric_verdicts("oracle/numeric_aime2025.jsonl", &scorer_of("aime2025"), 63);
 }
 
 /// Renders every row of one template, `(rows, differences)`.
@@ -214,6 +200,6 @@ fn every_gsm8k_question_is_asked_whole() {
         );
         assert_eq!(text, expected);
         let right = format!("so it is\nANSWER: {}", sample.target);
-        assert_eq!(score(&benchmark.value.scorer, &right, &sample.target).unwrap().score, 1.0);
+        assert_eq!(graded(&benchmark.value.scorer, &right, &sample.target).score, 1.0);
     }
 }

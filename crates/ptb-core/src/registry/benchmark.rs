@@ -16,6 +16,7 @@ pub struct Benchmark {
     /// Where samples come from.
     pub data: Data,
     /// How a sample becomes chat messages.
+    #[serde(default)]
     pub prompt: Prompt,
     /// How a sample becomes plain text after solved examples, for baselines with `prompt = "few-shot"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,13 +50,21 @@ pub struct Data {
     /// relative to the benchmark's folder.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// Names that the test file goes by elsewhere (`HumanEval.jsonl`): a folder given as data may hold it under one
+    /// of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// A seeded generator.
     #[serde(default)]
     pub generator: Option<Generator>,
     /// Field that holds the question.
     #[serde(default = "question")]
     pub question: String,
-    /// Field that holds the answer.
+    /// The question's field holds the conversation that asks it, a list of `{role, content}` (or a list with one
+    /// such list in it), instead of a text. It is sent as it is; the question is its last message.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub conversation: bool,
+    /// Field that holds the answer: a text, a number, or a list with one of them.
     #[serde(default = "answer")]
     pub answer: String,
     /// The target is what follows the last occurrence of this in the answer field, and the reasoning is
@@ -65,6 +74,49 @@ pub struct Data {
     /// Field that holds the sample's id; otherwise the 1-based line number.
     #[serde(default)]
     pub id: Option<String>,
+    /// What request seeds are derived from, where results must be comparable with others that use it.
+    #[serde(default, skip_serializing_if = "RequestId::is_own")]
+    pub request_id: RequestId,
+    /// The choices of a multiple-choice question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Choices>,
+    /// Field that holds the descriptions of the functions that may be called: a list of `{name, description,
+    /// parameters}`, in the Berkeley leaderboard's types (`dict`, `float`) or in JSON Schema's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+}
+
+/// The name of a sample in its requests' seeds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestId {
+    /// The sample's id.
+    #[default]
+    Id,
+    /// Its 1-based line or row.
+    Line,
+}
+
+impl RequestId {
+    fn is_own(&self) -> bool {
+        *self == Self::Id
+    }
+}
+
+/// The choices of a multiple-choice question: the one in the field `answer` is right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choices {
+    /// Fields that hold the wrong ones.
+    pub wrong: Vec<String>,
+    /// Seed of the order in which they are shown: Python's `random.Random(seed)`, whose `shuffle` orders the right
+    /// one and then the wrong ones of every record, records in their order. Absent: the right one comes first.
+    #[serde(default)]
+    pub seed: Option<u64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn question() -> String {
@@ -111,12 +163,14 @@ pub enum Form {
     Arithmetic,
 }
 
-/// How a sample becomes chat messages. Templates are minijinja; they see `question`, and `examples` (the
-/// few-shot examples, joined) where `few_shot` is given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// How a sample becomes chat messages. Templates are minijinja; they see `question`, `examples` (the few-shot
+/// examples, joined; empty without `few_shot`) and `choices` (a list of `letter` and `text`; empty but for
+/// multiple-choice questions).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prompt {
-    /// The messages, in order.
+    /// The messages, in order. None where records bring their own conversation.
+    #[serde(default)]
     pub messages: Vec<Message>,
     /// Examples from the train split.
     #[serde(default)]
@@ -196,6 +250,48 @@ pub struct Scorer {
     /// Numeric: `\boxed{...}` is opened before the number is looked for (AIME; GSM8K does not ask for boxes).
     #[serde(default)]
     pub boxed: bool,
+    /// Code: field that holds the tests, a Python function `check(candidate)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<String>,
+    /// Code: field that holds the name of the function under test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_point: Option<String>,
+}
+
+impl Scorer {
+    /// A scorer of a kind, all else at its default.
+    pub const fn new(kind: ScorerKind) -> Self {
+        Self { kind, boxed: false, tests: None, entry_point: None }
+    }
+
+    /// What is wrong with it: (text to point at, message, hint).
+    fn fault(&self, data: &Data) -> Option<(&'static str, String, String)> {
+        let told = |message: &str, hint: &str| Some(("[scorer]", message.into(), hint.into()));
+        let code = [&self.tests, &self.entry_point];
+        match self.kind {
+            ScorerKind::Code if code.iter().any(|f| f.is_none()) => told(
+                "the scorer `code` needs `tests` and `entry_point`",
+                "name the fields that hold the tests and the tested function's name",
+            ),
+            kind if kind != ScorerKind::Code && code.iter().any(|f| f.is_some()) => told(
+                "`tests` and `entry_point` are for the scorer `code`",
+                "leave them out, or set kind = \"code\"",
+            ),
+            ScorerKind::Choice if data.choices.is_none() => told(
+                "the scorer `choice` needs choices",
+                "add [data.choices] with `wrong`, the fields of the wrong choices",
+            ),
+            ScorerKind::ToolCall if data.tools.is_none() => told(
+                "the scorer `tool-call` needs functions that can be called",
+                "name the field that describes them as `tools` in [data]",
+            ),
+            kind if kind != ScorerKind::Numeric && self.boxed => told(
+                "`boxed` is for the scorer `numeric`",
+                "leave it out, or set kind = \"numeric\"",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Scorers that exist.
@@ -206,6 +302,12 @@ pub enum ScorerKind {
     Numeric,
     /// The completion, trimmed, equals the target.
     Exact,
+    /// The letter of a choice after `ANSWER:`.
+    Choice,
+    /// A Python function that must pass the sample's tests. It is run by whoever asks for the score.
+    Code,
+    /// One call of a function, its name and arguments equal to those of the target, a call in Python.
+    ToolCall,
 }
 
 /// How the benchmark is evaluated.
@@ -217,6 +319,12 @@ pub struct Evaluate {
     pub limit: Option<usize>,
     /// Run seeds of the final evaluation; the score is the mean over them.
     pub seeds: Vec<u64>,
+    /// Lower limits of new tokens, one after the other, for completions that an engine fails at again and again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladder: Vec<u32>,
+    /// Fields of a test record by whose values the accuracy is broken down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakdown: Vec<String>,
     /// Requests in flight at once.
     #[serde(default = "connections")]
     pub max_connections: usize,
@@ -268,6 +376,19 @@ pub enum Publication {
     None,
 }
 
+impl Choices {
+    /// Most choices: one for each letter.
+    const MOST: usize = 26;
+
+    fn fault(&self) -> Option<(&'static str, String, String)> {
+        let fits = (1..Self::MOST).contains(&self.wrong.len());
+        (!fits).then(|| {
+            let message = format!("there are {} wrong choices", self.wrong.len());
+            ("[data.choices]", message, format!("name 1 to {} fields", Self::MOST - 1))
+        })
+    }
+}
+
 impl FewShotPrompt {
     fn fault(&self) -> Option<(&'static str, String, String)> {
         if self.examples.rows.is_empty() {
@@ -292,12 +413,23 @@ impl Benchmark {
             let hint = "keep one of `hub`, `path`, `generator`".to_owned();
             return Some(("[data]", "data has not exactly one source".to_owned(), hint));
         }
-        if self.prompt.messages.is_empty() {
-            return Some((
-                "[prompt]",
-                "the prompt has no messages".into(),
-                "add [[prompt.messages]]".into(),
-            ));
+        match (self.prompt.messages.is_empty(), self.data.conversation) {
+            (true, false) => {
+                let hint = "add [[prompt.messages]]".to_owned();
+                return Some(("[prompt]", "the prompt has no messages".to_owned(), hint));
+            }
+            (false, true) => {
+                let message = "records bring their own conversation, and [prompt] has messages";
+                let hint = "leave `conversation` or [[prompt.messages]] out".to_owned();
+                return Some(("conversation", message.to_owned(), hint));
+            }
+            _ => {}
+        }
+        if let Some(fault) = self.data.choices.as_ref().and_then(Choices::fault) {
+            return Some(fault);
+        }
+        if let Some(fault) = self.scorer.fault(&self.data) {
+            return Some(fault);
         }
         if let Some(fault) = self.few_shot.as_ref().and_then(FewShotPrompt::fault) {
             return Some(fault);

@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 pub use agent::{Agent, Submit};
 pub use asking::{Asking, PromptForm, SamplingChoice};
 pub use benchmark::{
-    Benchmark, Contamination, Data, Evaluate, FewShot, FewShotPrompt, Form, Generation, Generator,
-    HubData, Message, Prompt, Publication, Publish, Role, Scorer, ScorerKind, Weight,
+    Benchmark, Choices, Contamination, Data, Evaluate, FewShot, FewShotPrompt, Form, Generation,
+    Generator, HubData, Message, Prompt, Publication, Publish, RequestId, Role, Scorer, ScorerKind,
+    Weight,
 };
 pub use edition::Edition;
 pub use load::{Registry, RegistryError};
-pub use model::{Architecture, Chat, Model, Weights};
+pub use model::{Architecture, Chat, Model, ToolForm, Weights};
 
 /// A registry file after its checks: what it says, what it is called, and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -76,4 +76,24 @@ pub struct Chat {
     /// The text that begins every sequence, where the template asks for it (`bos_token`).
     #[serde(default)]
     pub bos_token: String,
+    /// How the model's calls of functions look in its text.
+    #[serde(default, skip_serializing_if = "ToolForm::is_default")]
+    pub tool_calls: ToolForm,
+}
+
+/// How calls of functions look in a model's text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolForm {
+    /// `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one element a call.
+    #[default]
+    Hermes,
+    /// As `hermes`; without such an element, the Python calls of a fenced block labelled `tool_code`.
+    Gemma,
+}
+
+impl ToolForm {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }

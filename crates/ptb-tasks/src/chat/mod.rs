@@ -2,7 +2,7 @@
 //! the Hugging Face hub expect (jinja2 with trimmed blocks, `raise_exception`, `strftime_now`, `tojson`,
 //! Python's string methods). The template is chosen by the run's base model, never by a submission.
 
-mod python;
+pub(crate) mod python;
 
 use std::io;
 

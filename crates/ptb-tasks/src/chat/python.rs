@@ -59,7 +59,7 @@ fn check_depth(depth: usize) -> Result<(), Error> {
 }
 
 /// A string literal: single quotes unless only double quotes avoid an escape; what cannot be seen is escaped.
-fn quoted(out: &mut dyn Write, text: &str) -> fmt::Result {
+pub(crate) fn quoted(out: &mut dyn Write, text: &str) -> fmt::Result {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.write_char(quote)?;
     for c in text.chars() {
@@ -97,7 +97,8 @@ fn number(out: &mut dyn Write, value: &Value) -> fmt::Result {
     }
 }
 
-fn write_float(out: &mut dyn Write, float: f64) -> fmt::Result {
+/// A float as `repr` spells it.
+pub(crate) fn write_float(out: &mut dyn Write, float: f64) -> fmt::Result {
     let scientific = format!("{float:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else {
         return out.write_str(&scientific);

@@ -2,18 +2,22 @@
 //! generator of ours. Nothing is ever fetched.
 
 mod arithmetic;
+mod choices;
+mod csv;
 pub mod hub;
 mod jsonl;
 mod parquet;
 mod record;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ptb_core::registry::{Benchmark, Entry, Form, Generator, HubData};
+use ptb_core::registry::{Benchmark, Data, Entry, Form, Generator, HubData};
 use serde_json::{Map, Value};
 
 use crate::error::TaskError;
+use crate::prompt::ChatMessage;
 use hub::HubCache;
 
 /// Largest data file that is read, in bytes.
@@ -23,18 +27,27 @@ const LARGEST_FILE: u64 = 1 << 30;
 type Records = Vec<(usize, Map<String, Value>)>;
 
 /// One question with its reference answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
     /// The record's own id, else its 1-based line number; unique in the dataset.
     pub id: String,
+    /// What the seeds of its requests are derived from: the id, or the line where the benchmark's file says so.
+    pub request_id: String,
     /// 1-based line or row in its file.
     pub line: usize,
     /// The question, as the record has it.
     pub question: String,
-    /// The reference answer.
+    /// The reference answer. Of a multiple-choice question, the letter of the right choice as shown.
     pub target: String,
     /// The worked solution before the answer, where records have one.
     pub reasoning: Option<String>,
+    /// The choices of a multiple-choice question, as they are shown.
+    pub choices: Vec<String>,
+    /// The functions that may be called, as OpenAI's API describes them
+    /// (`{"type": "function", "function": {"name", "description", "parameters"}}`).
+    pub tools: Vec<Value>,
+    /// The conversation that asks the question, where records bring their own.
+    pub messages: Option<Vec<ChatMessage>>,
     /// The whole record.
     pub fields: Map<String, Value>,
 }
@@ -83,10 +96,21 @@ impl Dataset {
         };
         Ok(self.train.get_or_init(|| train))
     }
+
+    /// The test split with its choices in the order of another seed than the benchmark's own (see
+    /// [`ptb_core::registry::Choices::seed`]). Samples without choices stay as they are.
+    pub fn with_choice_seed(&self, seed: u64) -> Vec<Sample> {
+        let mut samples = self.samples.clone();
+        if let Some(choices) = &self.benchmark.value.data.choices {
+            choices::unshuffle(&mut samples, &self.benchmark.value.data.answer, choices);
+            choices::shuffle(&mut samples, seed);
+        }
+        samples
+    }
 }
 
-/// Loads a benchmark's test split. `data` (a folder with `test.jsonl`, or a test file) wins over the
-/// benchmark's own source; a hub dataset is looked for in the cache that the environment names.
+/// Loads a benchmark's test split. `data` (a folder with `test.jsonl`, or a test file: JSON Lines, CSV or Parquet
+/// by the name's ending) wins over the benchmark's own source; a hub dataset is looked for in the cache that the environment names.
 ///
 /// # Errors
 /// A file that is not there, or a record in it that is wrong, named with its line. Every target is checked to
@@ -106,7 +130,7 @@ pub fn load_with(
 ) -> Result<Dataset, TaskError> {
     let own = &benchmark.value.data;
     if let Some(path) = data.or(own.path.as_deref()) {
-        let (test, train) = splits_at(path, own.hub.as_ref())?;
+        let (test, train) = splits_at(path, own)?;
         return from_file(benchmark, &test, Source::File(train));
     }
     if let Some(hub) = &own.hub {
@@ -162,29 +186,38 @@ fn number(records: Vec<Map<String, Value>>) -> Records {
     records.into_iter().enumerate().map(|(i, r)| (i + 1, r)).collect()
 }
 
-/// The test and train files that a path means.
-fn splits_at(path: &Path, hub: Option<&HubData>) -> Result<(PathBuf, PathBuf), TaskError> {
-    let first_there = |names: &[&str]| names.iter().map(|n| path.join(n)).find(|p| p.is_file());
+/// The test and train files that a path means. In a folder the test split is `test.jsonl`, or goes by a name that
+/// the benchmark's file tells.
+fn splits_at(path: &Path, data: &Data) -> Result<(PathBuf, PathBuf), TaskError> {
     if !path.is_dir() {
-        let train =
-            path.with_file_name(if is_parquet(path) { "train.parquet" } else { "train.jsonl" });
-        return Ok((path.to_owned(), train));
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("jsonl");
+        let ending = if ["parquet", "csv"].contains(&ending) { ending } else { "jsonl" };
+        return Ok((path.to_owned(), path.with_file_name(format!("train.{ending}"))));
     }
-    let hub_test = hub.map_or("test.parquet", |h| h.test.as_str());
-    let hub_train = hub.and_then(|h| h.train.as_deref()).unwrap_or("train.parquet");
-    let test = first_there(&["test.jsonl", "test.parquet", hub_test]).ok_or_else(|| {
+    let mut tests = vec!["test.jsonl", "test.parquet", "test.csv"];
+    tests.extend(data.files.iter().map(String::as_str));
+    let mut trains = vec!["train.jsonl", "train.parquet", "train.csv"];
+    if let Some(hub) = &data.hub {
+        let base = |name: &'_ str| name.rfind('/').map_or(0, |at| at + 1);
+        tests.extend([&hub.test[..], &hub.test[base(&hub.test)..]]);
+        trains.extend(hub.train.as_deref().into_iter().flat_map(|t| [t, &t[base(t)..]]));
+    }
+    let first_there = |names: &[&str]| names.iter().map(|n| path.join(n)).find(|p| p.is_file());
+    let test = first_there(&tests).ok_or_else(|| {
+        let others: Vec<&str> = tests[3..].to_vec();
+        let others =
+            if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
         read_error(
             path,
             "the folder has no test.jsonl",
-            "name a folder with test.jsonl, or the test file itself",
+            &format!("name a folder with test.jsonl{others}, or the test file itself"),
         )
     })?;
-    let train = first_there(&["train.jsonl", "train.parquet", hub_train]);
-    Ok((test, train.unwrap_or_else(|| path.join("train.jsonl"))))
+    Ok((test, first_there(&trains).unwrap_or_else(|| path.join("train.jsonl"))))
 }
 
-fn is_parquet(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+fn ends_in(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending))
 }
 
 /// Reads a file of records with the SHA-256 of its bytes.
@@ -196,8 +229,13 @@ fn read_split(
         read_error(path, &e.to_string(), "give the dataset's folder or test file with --data PATH")
     })?;
     let sha256 = ptb_core::files::sha256_hex(&bytes);
-    let records =
-        if is_parquet(path) { parquet::read(path, bytes)? } else { jsonl::read(path, &bytes)? };
+    let records = if ends_in(path, "parquet") {
+        parquet::read(path, bytes)?
+    } else if ends_in(path, "csv") {
+        csv::read(path, &bytes)?
+    } else {
+        jsonl::read(path, &bytes)?
+    };
     Ok((record::samples(benchmark, path, records)?, sha256))
 }
 

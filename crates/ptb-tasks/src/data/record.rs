@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ptb_core::registry::{Benchmark, Entry};
+use ptb_core::registry::{Benchmark, Data, Entry, RequestId};
 use serde_json::{Map, Value};
 
-use super::{Records, Sample};
+use super::{Records, Sample, choices, tools};
 use crate::error::TaskError;
 use crate::lines::{kind, record_id, scalar_text};
-use crate::score::check_target;
+use crate::prompt::ChatMessage;
+use crate::score::check;
 
 /// Samples from records with their lines; ids are unique and targets are ones the scorer can compare with.
 pub(super) fn samples(
@@ -26,35 +27,40 @@ pub(super) fn samples(
             reason,
             hint: format!("correct the line, or [data] in {}", benchmark.source),
         };
-        let sample = sample(&benchmark.value, line, record).map_err(fail)?;
-        check_target(&benchmark.value.scorer, &sample.target).map_err(|e| fail(e.to_string()))?;
+        let sample = sample(&benchmark.value.data, line, record).map_err(fail)?;
+        check(&benchmark.value.scorer, &sample).map_err(|e| fail(e.to_string()))?;
         if let Some(before) = lines_of.insert(sample.id.clone(), line) {
             return Err(fail(format!("the id `{}` is that of line {before} as well", sample.id)));
         }
         samples.push(sample);
     }
+    if let Some(seed) = benchmark.value.data.choices.as_ref().and_then(|c| c.seed) {
+        choices::shuffle(&mut samples, seed);
+    }
     Ok(samples)
 }
 
-fn sample(
-    benchmark: &Benchmark,
-    line: usize,
-    record: Map<String, Value>,
-) -> Result<Sample, String> {
-    let data = &benchmark.data;
-    let field =
-        |name: &str| record.get(name).ok_or_else(|| format!("the record has no field `{name}`"));
-    let question = match field(&data.question)? {
-        Value::String(text) => text.clone(),
-        other => {
-            return Err(format!(
-                "the field `{}` holds {}, not a string",
-                data.question,
-                kind(other)
-            ));
+fn sample(data: &Data, line: usize, record: Map<String, Value>) -> Result<Sample, String> {
+    let messages = match data.conversation {
+        true => Some(conversation(&data.question, field(&record, &data.question)?)?),
+        false => None,
+    };
+    let question = match &messages {
+        Some(messages) => messages.last().map(|m| m.content.clone()).unwrap_or_default(),
+        None => text(&record, &data.question)?,
+    };
+    let answer = match field(&record, &data.answer)? {
+        Value::Array(items) if items.len() == 1 => scalar_text(&data.answer, &items[0])?,
+        other => scalar_text(&data.answer, other)?,
+    };
+    let (choices, answer) = match &data.choices {
+        None => (Vec::new(), answer),
+        Some(choices) => {
+            let wrong = choices.wrong.iter().map(|name| text(&record, name));
+            let all = std::iter::once(Ok(answer)).chain(wrong);
+            (all.collect::<Result<Vec<_>, _>>()?, choices::FIRST.to_owned())
         }
     };
-    let answer = scalar_text(&data.answer, field(&data.answer)?)?;
     let (reasoning, target) = match &data.answer_after {
         None => (None, answer.trim().to_owned()),
         Some(mark) => {
@@ -65,8 +71,54 @@ fn sample(
         }
     };
     let id = match &data.id {
-        Some(name) => scalar_text(name, field(name)?)?,
+        Some(name) => scalar_text(name, field(&record, name)?)?,
         None => record_id(&record, line)?,
     };
-    Ok(Sample { id, line, question, target, reasoning, fields: record })
+    let request_id = match data.request_id {
+        RequestId::Id => id.clone(),
+        RequestId::Line => line.to_string(),
+    };
+    let tools = match &data.tools {
+        Some(name) => tools::read(name, field(&record, name)?)?,
+        None => Vec::new(),
+    };
+    let fields = record;
+    Ok(Sample {
+        id,
+        request_id,
+        line,
+        question,
+        target,
+        reasoning,
+        choices,
+        tools,
+        messages,
+        fields,
+    })
+}
+
+fn field<'r>(record: &'r Map<String, Value>, name: &str) -> Result<&'r Value, String> {
+    record.get(name).ok_or_else(|| format!("the record has no field `{name}`"))
+}
+
+fn text(record: &Map<String, Value>, name: &str) -> Result<String, String> {
+    match field(record, name)? {
+        Value::String(text) => Ok(text.clone()),
+        other => Err(format!("the field `{name}` holds {}, not a string", kind(other))),
+    }
+}
+
+/// The messages of a conversation, or of the only turn in a list of turns.
+fn conversation(name: &str, value: &Value) -> Result<Vec<ChatMessage>, String> {
+    let inner = match value.as_array().map(Vec::as_slice) {
+        Some([only @ Value::Array(_)]) => only,
+        _ => value,
+    };
+    let messages: Vec<ChatMessage> = serde_json::from_value(inner.clone()).map_err(|e| {
+        format!("the field `{name}` holds no conversation, a list of `role` and `content`: {e}")
+    })?;
+    if messages.is_empty() {
+        return Err(format!("the conversation in the field `{name}` is empty"));
+    }
+    Ok(messages)
 }

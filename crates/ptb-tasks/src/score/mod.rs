@@ -1,16 +1,53 @@
-//! Pure scoring: a completion and a reference answer in, a grade out.
+//! Pure scoring: a reply and a sample in, a grade out, or a program that has to be run for one.
+//!
+//! A family of scorers serves all benchmarks; none has code of its own. How each reads an answer, and where it
+//! differs from other software's, is told in `docs/scorers.md`.
 
+mod choice;
+mod code;
 mod number;
 mod numerals;
+mod numeric;
+mod thought;
+mod tool_call;
 
-use std::borrow::Cow;
-
-use ptb_core::registry::{Scorer, ScorerKind};
+use ptb_core::registry::{Scorer, ScorerKind, ToolForm};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::error::{TaskError, shorten};
+use crate::data::Sample;
+use crate::error::TaskError;
 
+pub use choice::letter;
 pub use number::{LastNumber, Number, last_number};
+
+/// What a model replied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reply<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// The calls that the server read out of the reply; none where it reads no calls, and they stand in the text.
+    pub tool_calls: Option<&'a [ToolCall]>,
+    /// How calls look in the text.
+    pub form: ToolForm,
+}
+
+impl<'a> Reply<'a> {
+    /// A reply that is all text.
+    pub fn text(text: &'a str) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
+/// A call of a function, as a server reads it out of a reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Name of the function.
+    pub name: String,
+    /// An object with the arguments, or (as OpenAI's API sends them) the text of one. The scorer reads the text
+    /// as Python reads it; where it is not one of an object, it is a YAML value for the function's first parameter.
+    pub arguments: Value,
+}
 
 /// A completion's grade.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,61 +58,73 @@ pub struct Graded {
     pub answer: Option<String>,
 }
 
-/// Checks that a reference answer is one the scorer can compare with.
-pub fn check_target(scorer: &Scorer, target: &str) -> Result<(), TaskError> {
-    match scorer.kind {
-        ScorerKind::Numeric => numeric_target(target).map(drop),
-        ScorerKind::Exact => Ok(()),
+/// What a scorer makes of a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Its grade.
+    Graded(Graded),
+    /// A program, whose tests decide. It must run apart from them, where it can do no harm.
+    Run(Program),
+}
+
+impl Outcome {
+    /// The grade, where there is one.
+    pub fn graded(self) -> Option<Graded> {
+        match self {
+            Self::Graded(graded) => Some(graded),
+            Self::Run(_) => None,
+        }
     }
 }
 
-/// Grades a completion. Every text has a grade; an error means that the reference answer is not one
-/// ([`check_target`]), and no completion is to blame for it.
+/// A Python program that a model wrote, and the tests it must pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The sample's prompt (imports, signature, docstring), continued with the code of the completion.
+    pub source: String,
+    /// The function under test, which `source` is to define.
+    pub entry_point: String,
+    /// Python that defines `check(candidate)`, which raises where the candidate is wrong.
+    pub tests: String,
+}
+
+/// Checks that a sample has what the scorer compares with.
 ///
-/// - numeric: the completion's last number (see [`last_number`]) equals the target by value. No number, or
-///   a last number that cannot be read, is a wrong answer.
-/// - exact: the completion equals the target, both without surrounding white space.
-pub fn score(scorer: &Scorer, completion: &str, target: &str) -> Result<Graded, TaskError> {
+/// # Errors
+/// [`TaskError::Target`]: what it has cannot be compared with.
+pub fn check(scorer: &Scorer, sample: &Sample) -> Result<(), TaskError> {
     match scorer.kind {
-        ScorerKind::Numeric => {
-            let target = numeric_target(target)?;
-            let text = if scorer.boxed { unbox(completion) } else { Cow::Borrowed(completion) };
-            Ok(match last_number(&text) {
-                LastNumber::Value(n) => {
-                    Graded { score: f64::from(n == target), answer: Some(n.to_string()) }
-                }
-                LastNumber::Unreadable(_) | LastNumber::None => Graded { score: 0.0, answer: None },
-            })
-        }
-        ScorerKind::Exact => {
-            let answer = completion.trim();
-            let score = f64::from(answer == target.trim());
-            Ok(Graded { score, answer: (!answer.is_empty()).then(|| answer.to_owned()) })
-        }
+        ScorerKind::Numeric => numeric::target(&sample.target).map(drop),
+        ScorerKind::Exact => Ok(()),
+        ScorerKind::Choice => choice::check(sample),
+        ScorerKind::Code => code::program(scorer, "", sample).map(drop),
+        ScorerKind::ToolCall => tool_call::target(&sample.target).map(drop),
     }
 }
 
-fn numeric_target(target: &str) -> Result<Number, TaskError> {
-    number::whole_text(target).ok_or_else(|| TaskError::Target {
-        target: shorten(target),
-        reason: "it is not a number".to_owned(),
-    })
-}
-
-/// Takes away, in each line, the first `\boxed{` that holds something and the line's last `}`, as the
-/// reference task for AIME does before it looks for a number.
-fn unbox(text: &str) -> Cow<'_, str> {
-    const OPEN: &str = "\\boxed{";
-    if !text.contains(OPEN) {
-        return Cow::Borrowed(text);
-    }
-    let unbox_line = |line: &str| -> Option<String> {
-        let (before, rest) = line.split_once(OPEN)?;
-        let end = rest.rfind('}').filter(|end| *end > 0)?;
-        Some(format!("{before}{}{}", &rest[..end], &rest[end + 1..]))
+/// Grades a reply. Every reply has a grade; an error means that the sample is at fault ([`check`]), and no
+/// reply is to blame for it.
+///
+/// - numeric: the text's last number (see [`last_number`]) equals the target by value.
+/// - exact: the text equals the target, both without surrounding white space.
+/// - choice: the last answer line names the target's letter.
+/// - code: the text's code, for whoever runs it.
+/// - tool-call: there is one call, and it equals the target as Python compares values.
+pub fn score(scorer: &Scorer, reply: &Reply<'_>, sample: &Sample) -> Result<Outcome, TaskError> {
+    let graded = match scorer.kind {
+        ScorerKind::Numeric => numeric::grade(scorer.boxed, reply.text, &sample.target)?,
+        ScorerKind::Exact => exact(reply.text, &sample.target),
+        ScorerKind::Choice => choice::grade(reply.text, sample)?,
+        ScorerKind::Code => return code::program(scorer, reply.text, sample).map(Outcome::Run),
+        ScorerKind::ToolCall => tool_call::grade(reply, sample)?,
     };
-    let lines = text.split('\n').map(|l| unbox_line(l).map_or(Cow::Borrowed(l), Cow::Owned));
-    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
+    Ok(Outcome::Graded(graded))
+}
+
+fn exact(completion: &str, target: &str) -> Graded {
+    let answer = completion.trim();
+    let score = f64::from(answer == target.trim());
+    Graded { score, answer: (!answer.is_empty()).then(|| answer.to_owned()) }
 }
 
 #[cfg(test)]
@@ -83,51 +132,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NUMERIC: Scorer = Scorer { kind: ScorerKind::Numeric, boxed: false };
-    const BOXED: Scorer = Scorer { kind: ScorerKind::Numeric, boxed: true };
-    const EXACT: Scorer = Scorer { kind: ScorerKind::Exact, boxed: false };
+    fn numeric(boxed: bool) -> Scorer {
+        Scorer { boxed, ..Scorer::new(ScorerKind::Numeric) }
+    }
 
-    #[test]
-    fn boxes_are_opened_line_by_line() {
-        let cases = [
-            ("\\boxed{70}", "70"),
-            ("a $\\boxed{m = 70}$.", "a $m = 70$."),
-            ("\\boxed{70}\n\\boxed{71}", "70\n71"),
-            ("\\boxed{70} and \\boxed{71}", "70} and \\boxed{71"),
-            ("\\boxed{70", "\\boxed{70"),
-            ("\\boxed{}", "\\boxed{}"),
-            ("boxed{70}", "boxed{70}"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(unbox(text), expected);
-        }
+    fn graded(scorer: &Scorer, text: &str, target: &str) -> Graded {
+        let sample = Sample { target: target.to_owned(), ..Sample::default() };
+        score(scorer, &Reply::text(text), &sample).unwrap().graded().unwrap()
     }
 
     #[test]
     fn exact_compares_whole_texts() {
-        assert_eq!(score(&EXACT, " yes\n", "yes").unwrap().score, 1.0);
-        assert_eq!(score(&EXACT, "yes.", "yes").unwrap().score, 0.0);
-        assert_eq!(score(&EXACT, " ", "yes").unwrap(), Graded { score: 0.0, answer: None });
+        let exact = Scorer::new(ScorerKind::Exact);
+        assert_eq!(graded(&exact, " yes\n", "yes").score, 1.0);
+        assert_eq!(graded(&exact, "yes.", "yes").score, 0.0);
+        assert_eq!(graded(&exact, " ", "yes"), Graded { score: 0.0, answer: None });
     }
 
     #[test]
     fn a_target_that_is_no_number_is_an_error_of_the_data() {
+        let sample = |target: &str| Sample { target: target.to_owned(), ..Sample::default() };
         for target in ["", "eighteen", "18 19", "1.2.3", "18%"] {
-            assert!(check_target(&NUMERIC, target).is_err(), "{target}");
-            let e = score(&NUMERIC, "18", target).unwrap_err().to_string();
-            assert!(e.contains("hint:"), "{e}");
+            assert!(check(&numeric(false), &sample(target)).is_err(), "{target}");
+            let e = score(&numeric(false), &Reply::text("18"), &sample(target)).unwrap_err();
+            assert!(e.to_string().contains("hint:"), "{e}");
         }
         for target in ["18", "-3", "14,000", "0.5", "$7"] {
-            check_target(&NUMERIC, target).unwrap();
+            check(&numeric(false), &sample(target)).unwrap();
         }
     }
 
     proptest! {
         #[test]
         fn any_completion_has_a_grade(text in "\\PC*", more in any::<String>()) {
-            for scorer in [NUMERIC, BOXED, EXACT] {
+            for scorer in [numeric(false), numeric(true), Scorer::new(ScorerKind::Exact)] {
                 for text in [&text, &more] {
-                    let graded = score(&scorer, text, "18").unwrap();
+                    let graded = graded(&scorer, text, "18");
                     prop_assert!(graded.score == 0.0 || graded.answer.is_some());
                 }
             }
@@ -136,7 +176,7 @@ mod tests {
         #[test]
         fn the_last_line_decides(before in "[a-z0-9 .\n]*", n in -100_000i64..100_000, target in -100i64..100) {
             let text = format!("{before}\nANSWER: {n}");
-            let graded = score(&NUMERIC, &text, &target.to_string()).unwrap();
+            let graded = graded(&numeric(false), &text, &target.to_string());
             prop_assert_eq!(graded.score == 1.0, n == target);
         }
     }
