@@ -1,4 +1,5 @@
 //! Servers that answer wrongly in every way: each has its class, its message, and a word on trying again.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -151,8 +151,8 @@ impl Running {
     /// As [`Client::new`].
     pub fn client(&self, timeout: Duration) -> Result<Client, InferError> {
         let client = Client::new(self.endpoint.clone(), timeout)?;
-        // Servers that we start give the ids of what they generated; others may refuse to be asked.
-        let client = client.with_token_ids(self.process.is_some());
+        // These servers are known to give the ids of what they generated; others may refuse to be asked.
+        let client = client.with_token_ids(self.launched.is_some());
         Ok(client.with_model(self.model.clone()).with_key(self.key.clone()))
     }
 

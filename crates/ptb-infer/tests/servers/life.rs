@@ -36,32 +36,38 @@ pub(crate) fn harness() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A harness whose engine has started all its processes.
-fn deep_in_start(
-    which: Which,
-    args: &[&str],
-) -> Result<(Child, Lines, Vec<(u32, String)>), Failed> {
-    let home = model(&RandomModel::mini(1))?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["be-a-harness", which.name()])
-        .arg(home.path())
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
-    check(lines.next().transpose()?.as_deref() == Some("starting"), "it does not start")?;
-    let is_it = |line: &str| line.contains("EngineCore") || line.contains("serve.py");
-    let deep = || below(child.id()).iter().any(|(_, line)| is_it(line));
-    wait_until("its processes are there", Duration::from_secs(150), deep)?;
-    std::thread::sleep(Duration::from_millis(300));
-    let all = below(child.id());
-    check(all.len() >= 2, format!("{all:?}"))?;
-    // The model may go: what was opened stays, and what was not is no matter here.
-    drop(home);
-    Ok((child, lines, all))
+/// A harness that starts an engine, with the engine's processes as they are soon after one that has `mark` in
+/// its command line was seen.
+struct Harness {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    processes: Vec<(u32, String)>,
+    _model: tempfile::TempDir,
 }
 
-type Lines = std::io::Lines<BufReader<ChildStdout>>;
+impl Harness {
+    fn start(which: Which, args: &[&str], mark: &str) -> Result<Self, Failed> {
+        let home = model(&RandomModel::mini(1))?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["be-a-harness", which.name()])
+            .arg(home.path())
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        check(lines.next().transpose()?.as_deref() == Some("starting"), "it does not start")?;
+        let there = || below(child.id()).iter().any(|(_, line)| line.contains(mark));
+        wait_until("its processes are there", Duration::from_secs(150), there)?;
+        std::thread::sleep(Duration::from_millis(300));
+        let processes = below(child.id());
+        check(processes.len() >= 2, format!("{processes:?}"))?;
+        Ok(Self { child, lines, processes, _model: home })
+    }
+
+    fn all_gone(&self) -> Outcome {
+        all_gone(&self.processes)
+    }
+}
 
 fn all_gone(all: &[(u32, String)]) -> Outcome {
     let left = || all.iter().filter(|(pid, _)| !gone(*pid)).collect::<Vec<_>>();
@@ -72,26 +78,27 @@ fn all_gone(all: &[(u32, String)]) -> Outcome {
 /// Killed in the middle of the start, when servers of several processes have started theirs.
 pub(crate) fn killed_harness(which: Which) -> Outcome {
     // Without a sandbox nothing is different for vLLM, and its start takes long.
-    let ways: &[&[&str]] = if which == Which::Vllm { &[&[]] } else { &[&[], &["300", "plain"]] };
+    let (mark, ways): (_, &[&[&str]]) = match which {
+        Which::Vllm => ("EngineCore", &[&[]]),
+        Which::Transformers => ("serve.py", &[&[], &["300", "plain"]]),
+    };
     for args in ways {
-        let (mut child, _, all) = deep_in_start(which, args)?;
-        child.kill()?;
-        child.wait()?;
-        all_gone(&all)?;
+        let mut harness = Harness::start(which, args, mark)?;
+        harness.child.kill()?;
+        harness.child.wait()?;
+        harness.all_gone()?;
     }
     Ok(())
 }
 
 /// A server that takes too long is ended, with its last words told.
 pub(crate) fn impatience(which: Which) -> Outcome {
-    let (mut child, mut lines, all) = deep_in_start(which, &["2"])?;
-    let said = lines.next().transpose()?.unwrap_or_default();
-    check(
-        said.starts_with("retryable: the engine did not answer within 2 s; it last said: "),
-        said,
-    )?;
-    child.wait()?;
-    all_gone(&all)
+    let mut harness = Harness::start(which, &["2"], " serve ")?;
+    let said = harness.lines.next().transpose()?.unwrap_or_default();
+    let expected = "retryable: the engine did not answer within 2 s; it last said: ";
+    check(said.starts_with(expected), said)?;
+    harness.child.wait()?;
+    harness.all_gone()
 }
 
 /// Without a sandbox, as asked: it serves all the same, says so, and is ended whole.

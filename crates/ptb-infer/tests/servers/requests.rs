@@ -118,7 +118,7 @@ async fn sampling(client: &Client) -> Outcome {
         let same = ids(with(change, 3)).await?.ok_or("no ids")?;
         check(same == greedy, format!("{name} is not heard: {same:?} is not {greedy:?}"))?;
     }
-    let penalised = ids(with(|s| (*s).repetition_penalty = 1.5, 4)).await?;
+    let penalised = ids(with(|s| s.repetition_penalty = 1.5, 4)).await?;
     check(penalised != ids(with(|_| (), 4)).await?, "repetition_penalty is not heard")?;
     let asked = with(|s| *s = GREEDY, 1);
     let whole = client.complete(&asked).await?.text;
@@ -159,7 +159,7 @@ fn same_as_builtin(
 ) -> Outcome {
     let ours = Builtin::new(std::env::current_exe()?).with_args(["--threads", "1"]);
     let running = runtime.block_on(ours.start(&ServeSpec::new(dir)))?;
-    let ours = running.client(TIME)?;
+    let ours = running.client(TIME)?.with_token_ids(true);
     for prompt in ["A first prompt.", "long long long long", "x"] {
         let asked = CompletionRequest { sampling: Some(GREEDY), ..request(prompt, 48, 0) };
         let (a, b) = runtime

@@ -89,24 +89,30 @@ async fn launch(
         .map_err(|e| StartError::prepare("looking at the model", std::io::Error::other(e)))??;
     let gpus = gpu::visible().await;
     let gpu_share = gpus.first().map(|gpu| gpu::share(gpu, spec, shown.weights)).transpose()?;
-    let job = Job { server, installation, shown, spec, gpu_share, gpus };
+    let job = Job { server, helper, installation, shown, spec, gpu_share, gpus };
     if spec.sandbox == Sandboxing::Never {
-        return job.start(None, helper, Some("it was asked for".to_owned())).await;
+        return job.start(None, Some("it was asked for".to_owned())).await;
     }
-    match sandbox::probe(helper).await {
-        Ok(wall) => job.start(Some(wall), helper, None).await,
-        Err(e) if spec.sandbox == Sandboxing::IfPossible => {
-            let reason = e.to_string();
-            tracing::warn!("the engine {name} runs without a sandbox: {reason}");
-            job.start(None, helper, Some(reason)).await
-        }
-        Err(e) => Err(e.into()),
+    let e = match sandbox::probe(helper).await {
+        Ok(wall) => match job.start(Some(wall), None).await {
+            // The machine's walls hold, but this installation cannot live behind one.
+            Err(StartError::Sandbox(e)) => e,
+            other => return other,
+        },
+        Err(e) => e,
+    };
+    if spec.sandbox == Sandboxing::Always {
+        return Err(e.into());
     }
+    let reason = e.to_string();
+    tracing::warn!("the engine {name} runs without a sandbox: {reason}");
+    job.start(None, Some(reason)).await
 }
 
 /// A start that has all it needs but its place.
 struct Job<'a> {
     server: &'a dyn Server,
+    helper: Option<&'a Path>,
     installation: Installation,
     shown: Shown,
     spec: &'a ServeSpec,
@@ -116,16 +122,16 @@ struct Job<'a> {
 
 impl Job<'_> {
     async fn start(
-        mut self,
+        &self,
         wall: Option<ptb_sandbox::Namespaces>,
-        helper: Option<&Path>,
         reason: Option<String>,
     ) -> Result<Running, StartError> {
-        let place = Prepared::new(wall, helper, self.server.script(), &mut self.shown)?;
+        let mut shown = self.shown.clone();
+        let place = Prepared::new(wall, self.helper, self.server.script(), &mut shown)?;
         let setting = Setting {
             spec: self.spec,
             installation: &self.installation,
-            shown: &self.shown,
+            shown: &shown,
             model: &place.model,
             socket: &place.socket,
             script: &place.script,
@@ -144,12 +150,12 @@ impl Job<'_> {
         };
         let isolation = Isolation { wall: place.wall_name().to_owned(), reason };
         let model = self.server.model_name(&setting);
-        let wall_spec = place.spec(command, env, &self.installation, &self.shown, &devices);
+        let wall_spec = place.spec(command, env, &self.installation, &shown, &devices);
         let endpoint = Endpoint::Unix(place.outside.clone());
         let running = place.wall().launch(wall_spec)?;
         let mut process = Process::walled(name, running, place.scratch, self.spec);
         process.started().await?;
-        process.wait_ready(&endpoint, self.spec.start_timeout, self.shown.own_tokenizer).await?;
+        process.wait_ready(&endpoint, self.spec.start_timeout, shown.own_tokenizer).await?;
         Ok(Running {
             endpoint,
             model: Some(model),

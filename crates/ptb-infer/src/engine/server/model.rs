@@ -37,7 +37,7 @@ const TOKENIZER: [&str; 13] = [
 const VOCABULARIES: usize = 4;
 
 /// What is shown of a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Shown {
     /// Files of the machine by the name that the server finds them under.
     pub(super) files: BTreeMap<String, PathBuf>,
