@@ -4,16 +4,24 @@ use std::time::Duration;
 
 use ptb_core::registry::PromptForm;
 use ptb_core::seed::request_seed;
-use ptb_infer::{ChatCall, Client, Completion, CompletionRequest, Finished, InferError, Prompt};
+use ptb_infer::{
+    ChatCall, Client, Completion, CompletionRequest, Finished, InferError, Prompt, Running,
+};
+use ptb_tasks::score::ToolCall;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
+use crate::level::Level;
 use crate::prepare::Prepared;
 use crate::store::SampleRecord;
 
-/// Tries of one request before the evaluation gives up.
+/// Tries of one request before its pass gives up: where the server has too much to do, or cannot be had; and where
+/// it answers what is no answer, as proxies of struggling servers do.
 const TRIES: u32 = 8;
-/// Longest pause between two tries.
+const TRIES_OF_NO_ANSWER: u32 = 4;
+/// First and longest pause between two tries.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How an engine wants to be asked.
@@ -27,24 +35,37 @@ pub(crate) enum Manner {
     Chat,
 }
 
+/// What is asked, and how, in one pass.
+#[derive(Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) engine: &'a Running,
+    pub(crate) client: Client,
+    pub(crate) manner: Manner,
+    /// New tokens allowed per completion.
+    pub(crate) max_tokens: u32,
+    pub(crate) level: &'a Level,
+    pub(crate) cancel: &'a CancellationToken,
+}
+
 impl Prepared {
     /// The answer to sample `index` under the run seed of state `state`, not yet graded.
     pub(crate) async fn ask(
         &self,
-        client: &Client,
-        manner: Manner,
+        asking: &Asking<'_>,
         (state, index): (usize, usize),
-        cancel: &CancellationToken,
     ) -> Result<SampleRecord, EvalError> {
         let (state, sample) = (&self.states[state], &self.dataset.samples[index]);
-        let seed = request_seed(state.seed, &sample.id, 1, 0);
-        let completion = self.retried(client, manner, index, seed, cancel).await?;
+        let seed = request_seed(state.seed, &sample.request_id, 1, 0);
+        let completion = asking.patiently(|| self.once(asking, index, seed)).await?;
+        let reduced = asking.max_tokens < self.spec.max_tokens;
         Ok(SampleRecord {
             id: sample.id.clone(),
             key: state.keys.get(&sample.id).cloned().unwrap_or_default(),
             seed,
             truncated: completion.finish == Finished::Length,
+            reduced_to: reduced.then_some(asking.max_tokens),
             completion: completion.text,
+            tool_calls: calls(&completion.tool_calls),
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
             answer: None,
@@ -53,53 +74,21 @@ impl Prepared {
         })
     }
 
-    async fn retried(
-        &self,
-        client: &Client,
-        manner: Manner,
-        index: usize,
-        seed: u32,
-        cancel: &CancellationToken,
-    ) -> Result<Completion, EvalError> {
-        let mut pause = Duration::from_millis(250);
-        for attempt in 1.. {
-            let answer = tokio::select! {
-                () = cancel.cancelled() => return Err(EvalError::Cancelled),
-                answer = self.once(client, manner, index, seed) => answer,
-            };
-            match answer {
-                Err(EvalError::Engine(e)) if e.retryable() && attempt < TRIES => {
-                    let wait = e.retry_after().unwrap_or(pause).min(LONGEST_PAUSE);
-                    tracing::debug!("sample {index}: {e}; trying again in {wait:?}");
-                    tokio::select! {
-                        () = cancel.cancelled() => return Err(EvalError::Cancelled),
-                        () = tokio::time::sleep(wait) => {}
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                other => return other,
-            }
-        }
-        Err(EvalError::Cancelled)
-    }
-
     async fn once(
         &self,
-        client: &Client,
-        manner: Manner,
+        asking: &Asking<'_>,
         index: usize,
         seed: u32,
     ) -> Result<Completion, EvalError> {
         let asked = &self.asked[index];
         let stop = self.stop.clone();
-        let max_tokens = self.spec.max_tokens as usize;
+        let max_tokens = asking.max_tokens as usize;
         let (sampling, seed) = (Some(self.sampling), Some(u64::from(seed)));
-        if manner == Manner::Chat {
-            let messages = asked.messages.clone();
-            let max_tokens = Some(max_tokens);
-            let call =
-                ChatCall { messages, max_tokens, sampling, seed, stop, ..ChatCall::default() };
-            return Ok(client.chat(&call).await?);
+        if asking.manner == Manner::Chat {
+            let (messages, tools) = (asked.messages.clone(), self.dataset.samples[index].tools.clone());
+            let (max_tokens, kwargs) = (Some(max_tokens), serde_json::Map::new());
+            let call = ChatCall { messages, tools, kwargs, max_tokens, sampling, seed, stop };
+            return Ok(asking.client.chat(&call).await?);
         }
         let tokens = self.encode(&asked.text)?;
         let room = self.context.saturating_sub(tokens.len());
@@ -110,7 +99,7 @@ impl Prepared {
                 tokens.len()
             )));
         }
-        let prompt = match manner {
+        let prompt = match asking.manner {
             Manner::Text => Prompt::Text(asked.text.clone()),
             _ => Prompt::Tokens(tokens),
         };
@@ -122,7 +111,7 @@ impl Prepared {
             stop,
             ignore_eos: false,
         };
-        Ok(client.complete(&request).await?)
+        Ok(asking.client.complete(&request).await?)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, EvalError> {
@@ -133,27 +122,83 @@ impl Prepared {
     }
 
     /// Which manner a server takes: ids if it answers to them, else text.
-    pub(crate) async fn manner(
-        &self,
-        client: &Client,
-        chat_only: bool,
-        ours: bool,
-    ) -> Result<Manner, EvalError> {
-        if chat_only {
+    pub(crate) async fn manner(&self, asking: &Asking<'_>) -> Result<Manner, EvalError> {
+        if asking.engine.chat_only() {
             // Wrapped into a message, the text would be another prompt.
             return match self.spec.asking.prompt {
                 PromptForm::Chat => Ok(Manner::Chat),
                 PromptForm::FewShot => Err(EvalError::ChatOnly),
             };
         }
-        if ours {
+        if asking.engine.pid().is_some() {
             return Ok(Manner::Tokens);
         }
-        let ids = self.encode("1")?;
-        match client.complete(&CompletionRequest::new(Prompt::Tokens(ids), 1)).await {
-            Err(InferError::Rejected { status: 400 | 422, .. }) => Ok(Manner::Text),
-            Err(e) => Err(e.into()),
+        let probe = CompletionRequest::new(Prompt::Tokens(self.encode("1")?), 1);
+        let asked = || async { Ok(asking.client.complete(&probe).await?) };
+        match asking.patiently(asked).await {
+            Err(EvalError::Engine(InferError::Rejected { status: 400 | 422, .. })) => Ok(Manner::Text),
+            Err(e) => Err(e),
             Ok(_) => Ok(Manner::Tokens),
         }
     }
+}
+
+impl Asking<'_> {
+    /// Makes a request again while its failure may pass, at most so often, in the place that the level gives it.
+    async fn patiently<F: Future<Output = Result<Completion, EvalError>>>(
+        &self,
+        request: impl Fn() -> F,
+    ) -> Result<Completion, EvalError> {
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let place = self.level.enter().await;
+            let answer = tokio::select! {
+                () = self.cancel.cancelled() => return Err(EvalError::Cancelled),
+                answer = request() => answer,
+            };
+            let failure = match answer {
+                Err(EvalError::Engine(e)) if attempt < tries(&e) && self.engine.alive() => e,
+                Ok(completion) => {
+                    place.answered();
+                    return Ok(completion);
+                }
+                Err(other) => return Err(other),
+            };
+            tracing::debug!("{failure}; trying again");
+            let wait = failure.retry_after().map(|wait| wait.min(LONGEST_PAUSE));
+            match is_overload(&failure) {
+                true => place.overloaded(wait),
+                false => drop(place),
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => return Err(EvalError::Cancelled),
+                () = tokio::time::sleep(wait.unwrap_or(pause)) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(EvalError::Cancelled)
+    }
+}
+
+/// How often a request that failed so is made in all.
+fn tries(e: &InferError) -> u32 {
+    match e {
+        InferError::Unavailable { .. } => TRIES,
+        InferError::Malformed { .. } => TRIES_OF_NO_ANSWER,
+        InferError::Rejected { .. } | InferError::ModelFault { .. } => 1,
+    }
+}
+
+/// Whether the server has too much to do; one that does not answer at all may have.
+fn is_overload(e: &InferError) -> bool {
+    matches!(e, InferError::Unavailable { status: None | Some(429 | 503), .. })
+}
+
+/// OpenAI's tool calls; none where the server read none, so that they are looked for in the text.
+fn calls(all: &[Value]) -> Option<Vec<ToolCall>> {
+    let call = |value: &Value| ToolCall {
+        name: value["function"]["name"].as_str().unwrap_or_default().to_owned(),
+        arguments: value["function"]["arguments"].clone(),
+    };
+    (!all.is_empty()).then(|| all.iter().map(call).collect())
 }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use ptb_code::CodeError;
 use ptb_core::failure::FailureKind;
 use ptb_core::files::FileError;
-use ptb_infer::InferError;
+use ptb_infer::{InferError, StartError};
 use ptb_model::ModelError;
 use ptb_tasks::TaskError;
 use thiserror::Error;
@@ -29,6 +30,12 @@ pub enum EvalError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] InferError),
+    /// The engine does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Programs cannot be run here.
+    #[error(transparent)]
+    Code(#[from] CodeError),
     /// Plain text for an engine that takes messages alone.
     #[error(
         "the engine only chats (`?chat`), and a few-shot prompt is plain text; hint: name an engine that goes on \
@@ -47,10 +54,22 @@ pub enum EvalError {
 }
 
 impl EvalError {
+    /// Whether a fresh engine may do better.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Engine(e) => {
+                matches!(e, InferError::Unavailable { .. } | InferError::Malformed { .. })
+            }
+            Self::Start(e) => e.retryable(),
+            _ => false,
+        }
+    }
+
     /// Whose fault it is.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Model(_) | Self::Engine(InferError::ModelFault { .. }) => FailureKind::Agent,
+            Self::Start(e) if e.is_model_fault() => FailureKind::Agent,
             Self::Cancelled => FailureKind::Scheduler,
             _ => FailureKind::Harness,
         }

@@ -1,20 +1,16 @@
 //! From missing completions to metrics.
 
-use std::time::Duration;
-
-use futures::StreamExt;
 use ptb_core::files::write_json;
 use ptb_core::run::Metrics;
-use ptb_infer::Running;
 use ptb_tasks::data::Sample;
+use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
-use crate::prepare::{Prepared, SeedState};
-use crate::tally::{Facts, Graded, graded, tally};
-
-/// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
-const REQUEST_TIME: Duration = Duration::from_secs(3600);
+use crate::prepare::Prepared;
+use crate::serve::{Serve, Told};
+use crate::store::SampleRecord;
+use crate::tally::{Facts, Graded, tally};
 
 /// What an evaluation gave.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,68 +39,32 @@ pub struct Answered {
 }
 
 impl Prepared {
-    /// Asks `engine` for the completions that are missing (it may be absent when none is), grades all,
-    /// writes `metrics.json`. `progress` is told how many completions are there, and of how many.
+    /// Has `serve`'s engine make the completions that are missing (it is not asked for one when none is), grades
+    /// all, writes `metrics.json`.
     pub async fn evaluate(
         mut self,
-        engine: Option<&Running>,
-        progress: &(dyn Fn(u64, u64) + Send + Sync),
+        serve: &mut dyn Serve,
+        tell: &(dyn Fn(Told) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<Evaluation, EvalError> {
         let total = self.total() as u64;
-        let mut done = total - self.missing() as u64;
-        progress(done, total);
-        if let Some(engine) = engine.filter(|_| done < total) {
-            let client = engine.client(REQUEST_TIME)?;
-            let manner = self.manner(&client, engine.chat_only(), engine.pid().is_some()).await?;
-            let missing = self.missing_places();
-            let mut fresh = Vec::with_capacity(missing.len());
-            let mut stores = std::mem::take(&mut self.stores);
-            let this = &self;
-            let mut answers = futures::stream::iter(missing)
-                .map(|place| {
-                    let client = &client;
-                    async move { (place, this.ask(client, manner, place, cancel).await) }
-                })
-                .buffer_unordered(this.spec.max_connections);
-            while let Some(((state, index), answer)) = answers.next().await {
-                let target = &this.dataset.samples[index].target;
-                let record = graded(&this.spec.benchmark.value.scorer, answer?, target);
-                stores[state].append(&record)?;
-                fresh.push((state, record));
-                done += 1;
-                progress(done, total);
-            }
-            drop(answers);
-            self.stores = stores;
-            for (state, record) in fresh {
-                self.states[state].kept.insert(record.id.clone(), record);
-            }
-        }
-        if self.missing() > 0 {
-            return Err(EvalError::Nothing(format!("{} completions are missing", self.missing())));
-        }
-        self.finish()
+        tell(Told::Count { done: total - self.missing() as u64, total });
+        self.ask_all(serve, tell, cancel).await?;
+        // Grading may run programs.
+        tokio::task::spawn_blocking(move || self.finish())
+            .await
+            .map_err(|e| EvalError::Nothing(format!("grading ended: {e}")))?
     }
 
-    /// Places (state, sample) of missing completions, in the order in which they are asked.
-    fn missing_places(&self) -> Vec<(usize, usize)> {
-        let samples = self.samples();
-        let of_state = |(s, state): (usize, &SeedState)| {
-            let missing = |i: &usize| !state.kept.contains_key(&samples[*i].id);
-            (0..samples.len()).filter(missing).map(|i| (s, i)).collect::<Vec<_>>()
-        };
-        self.states.iter().enumerate().flat_map(of_state).collect()
-    }
-
-    /// Writes samples in order, and the metrics over them.
+    /// Grades all, writes samples in order, and the metrics over them.
     fn finish(mut self) -> Result<Evaluation, EvalError> {
-        let scorer = &self.spec.benchmark.value.scorer;
         let mut by_seed: Vec<Graded> = Vec::new();
         for (state, store) in self.states.iter_mut().zip(std::mem::take(&mut self.stores)) {
             let samples = &self.dataset.samples[..self.asked.len()];
-            let of_sample = |s: &Sample| Some(graded(scorer, state.kept.remove(&s.id)?, &s.target));
-            let records: Vec<_> = samples.iter().filter_map(of_sample).collect();
+            let pairs: Vec<(SampleRecord, &Sample)> =
+                samples.iter().filter_map(|s| Some((state.kept.remove(&s.id)?, s))).collect();
+            let grader = &self.grader;
+            let records: Vec<_> = pairs.into_par_iter().map(|(r, s)| grader.graded(r, s)).collect();
             store.finish(&records)?;
             by_seed.push(Graded { seed: state.seed, records });
         }
@@ -115,6 +75,8 @@ impl Prepared {
                 data_sha256: &self.dataset.sha256,
                 settings: &self.settings,
                 complete: self.asked.len() == self.dataset.samples.len(),
+                samples: &self.dataset.samples,
+                breakdown: &self.spec.benchmark.value.evaluate.breakdown,
             },
             &by_seed,
         )?;

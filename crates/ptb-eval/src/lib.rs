@@ -16,15 +16,22 @@
 mod ask;
 mod error;
 mod evaluation;
+mod grader;
+mod level;
+mod pass;
 mod prepare;
 mod rescore;
+mod serve;
 mod store;
 mod tally;
 mod weights;
 
 pub use error::EvalError;
+pub use ptb_code::CodeError;
 pub use evaluation::{Answered, Evaluation};
+pub use grader::Grader;
 pub use prepare::{EvalSpec, Prepared};
 pub use rescore::rescore;
+pub use serve::{Given, Serve, Told};
 pub use store::SampleRecord;
 pub use weights::{WeightsError, weights_dir};

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{EvalError, of_model};
+use crate::grader::Grader;
 use crate::store::{SampleRecord, Store};
 
 /// The day that chat templates which ask for it are told: prompts must not change with the calendar.
@@ -45,6 +46,8 @@ pub struct EvalSpec {
     pub limit: Option<usize>,
     /// New tokens allowed per completion.
     pub max_tokens: u32,
+    /// Lower limits, one after the other, for completions that an engine fails at (the benchmark's own).
+    pub ladder: Vec<u32>,
     /// Requests in flight at once.
     pub max_connections: usize,
     /// `eval/<id>/`.
@@ -82,6 +85,7 @@ pub struct Prepared {
     pub(crate) states: Vec<SeedState>,
     pub(crate) stores: Vec<Store>,
     pub(crate) settings: Value,
+    pub(crate) grader: Grader,
 }
 
 /// What a completion depends on beside its prompt and seed.
@@ -107,6 +111,7 @@ impl Prepared {
         let (tokenizer, tokenizer_sha256) = tokenizer(&spec)?;
         let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
         let asked = render(&spec, &dataset, count)?;
+        let grader = Grader::start(&spec.benchmark.value.scorer, spec.chat.tool_calls)?;
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
         let (mut states, mut stores) = (Vec::new(), Vec::new());
@@ -118,7 +123,7 @@ impl Prepared {
                 tokenizer: &tokenizer_sha256,
                 settings: &settings,
                 prompt: sha256_hex(asked[i].text.as_bytes()),
-                seed: request_seed(seed, &dataset.samples[i].id, 1, 0),
+                seed: request_seed(seed, &dataset.samples[i].request_id, 1, 0),
             };
             let keys: HashMap<String, String> = (0..count)
                 .map(|i| {
@@ -143,6 +148,7 @@ impl Prepared {
             states,
             stores,
             settings,
+            grader,
         })
     }
 
@@ -262,7 +268,7 @@ fn render_chats(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<
                 .collect();
             let text = template.render(&RenderRequest {
                 messages: &messages,
-                tools: None,
+                tools: Some(&sample.tools[..]).filter(|tools| !tools.is_empty()),
                 kwargs: &kwargs,
                 bos_token: &spec.chat.bos_token,
                 date: PROMPT_DATE,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use ptb_core::files::{FileError, JsonLog, Schema, read_log, write_whole};
+use ptb_tasks::score::ToolCall;
 use serde::{Deserialize, Serialize};
 
 /// One answered sample.
@@ -17,8 +18,14 @@ pub struct SampleRecord {
     pub seed: u32,
     /// What the model wrote.
     pub completion: String,
+    /// The calls that the server read out of the reply, where it reads any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCall>>,
     /// Whether it was cut at the token limit.
     pub truncated: bool,
+    /// The token limit it was made with, where failures had lowered the evaluation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduced_to: Option<u32>,
     /// Tokens of the prompt.
     pub prompt_tokens: u64,
     /// Tokens of the completion.

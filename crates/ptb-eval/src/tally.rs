@@ -1,9 +1,10 @@
 //! Grades and metrics, computed from completions alone.
 
-use ptb_core::registry::Scorer;
-use ptb_core::run::{Metrics, SeedMetrics};
-use ptb_tasks::metrics::{SampleScores, aggregate};
-use ptb_tasks::score::score;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use ptb_core::run::{Metrics, Part, SeedMetrics};
+use ptb_tasks::data::Sample;
+use ptb_tasks::metrics::{SampleScores, aggregate, bootstrap_interval};
 use serde_json::Value;
 
 use crate::error::EvalError;
@@ -24,14 +25,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) data_sha256: &'a str,
     pub(crate) settings: &'a Value,
     pub(crate) complete: bool,
-}
-
-/// The record with its grade. A scorer that fails is an error, never a wrong answer.
-pub(crate) fn graded(scorer: &Scorer, record: SampleRecord, target: &str) -> SampleRecord {
-    match score(scorer, &record.completion, target) {
-        Ok(g) => SampleRecord { answer: g.answer, score: Some(g.score), error: None, ..record },
-        Err(e) => SampleRecord { answer: None, score: None, error: Some(e.to_string()), ..record },
-    }
+    /// The dataset's samples, and the fields by whose values the accuracy is broken down.
+    pub(crate) samples: &'a [Sample],
+    pub(crate) breakdown: &'a [String],
 }
 
 /// The metrics over all seeds; every seed has the same samples.
@@ -56,16 +52,45 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
         benchmark: facts.benchmark.to_owned(),
         accuracy: estimate.accuracy,
         stderr: estimate.stderr,
+        interval: bootstrap_interval(&scores),
         n: estimate.n,
         errors: count(|r| r.error.is_some()),
         truncated: count(|r| r.truncated),
+        reduced: count(|r| r.reduced_to.is_some()),
         unparsed: count(|r| r.answer.is_none() && r.error.is_none()),
         prompt_tokens: all().map(|r| r.prompt_tokens).sum(),
         completion_tokens: all().map(|r| r.completion_tokens).sum(),
+        breakdowns: breakdowns(facts, by_seed),
         complete: facts.complete,
         seeds: seeds.collect(),
         weights_sha256: facts.weights_sha256.to_owned(),
         data_sha256: facts.data_sha256.to_owned(),
         sampling: facts.settings.clone(),
     })
+}
+
+/// Accuracies by the values of the fields that the benchmark names. A sample without such a field is in no part.
+fn breakdowns(
+    facts: &Facts<'_>,
+    by_seed: &[Graded],
+) -> BTreeMap<String, BTreeMap<String, Part>> {
+    let sample_of: HashMap<&str, &Sample> =
+        facts.samples.iter().map(|s| (s.id.as_str(), s)).collect();
+    let of_field = |field: &String| {
+        let mut parts: BTreeMap<String, (HashSet<&str>, Vec<f64>)> = BTreeMap::new();
+        for record in by_seed.iter().flat_map(|g| &g.records) {
+            let value = sample_of.get(record.id.as_str()).and_then(|s| s.fields.get(field));
+            let (Some(value), Some(score)) = (value, record.score) else { continue };
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let (ids, scores) = parts.entry(value).or_default();
+            ids.insert(&record.id);
+            scores.push(score);
+        }
+        let part = |(ids, scores): (HashSet<&str>, Vec<f64>)| Part {
+            accuracy: scores.iter().sum::<f64>() / scores.len() as f64,
+            n: ids.len(),
+        };
+        (field.clone(), parts.into_iter().map(|(value, of)| (value, part(of))).collect())
+    };
+    facts.breakdown.iter().map(of_field).collect()
 }

@@ -11,9 +11,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, extract::State};
-use ptb_core::registry::{Asking, Registry};
-use ptb_eval::{EvalError, EvalSpec, Evaluation, Prepared, rescore};
-use ptb_infer::{Engine, Running, ServeSpec, Url};
+use futures::future::BoxFuture;
+use ptb_core::registry::{Asking, Benchmark, Entry, Registry, ToolForm};
+use ptb_eval::{EvalError, EvalSpec, Evaluation, Given, Prepared, Serve, Told, rescore};
+use ptb_infer::{Engine, Running, ServeSpec, StartError, Url};
 use ptb_model::{Links, RandomModel, random_model};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -77,13 +78,15 @@ fn spec(home: &Path, limit: usize) -> EvalSpec {
         seeds: vec![1, 2],
         limit: Some(limit),
         max_tokens: 16,
+        ladder: Vec::new(),
         max_connections: 4,
         out: home.join("eval"),
     }
 }
 
 async fn evaluate(spec: EvalSpec, engine: Option<&Running>) -> Result<Evaluation, EvalError> {
-    Prepared::new(spec)?.evaluate(engine, &|_, _| {}, &CancellationToken::new()).await
+    let mut engine = Given(engine);
+    Prepared::new(spec)?.evaluate(&mut engine, &|_| {}, &CancellationToken::new()).await
 }
 
 #[tokio::test]
@@ -129,7 +132,7 @@ async fn what_is_answered_is_never_asked_again() {
     assert_eq!(evaluate(spec(home.path(), 8), None).await.unwrap(), evaluation);
     let registry = Registry::load(&[]).unwrap();
     let (_, again) =
-        rescore(registry.benchmark("arithmetic").unwrap(), None, &home.path().join("eval"))
+        rescore(registry.benchmark("arithmetic").unwrap(), ToolForm::Hermes, None, &home.path().join("eval"))
             .unwrap();
     assert_eq!(again, evaluation.metrics);
 }
@@ -227,13 +230,121 @@ async fn a_stop_keeps_what_is_there() {
     let (_, engine) = serve(|_, _| completion("ANSWER: 7")).await;
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let progress = move |done: u64, _: u64| {
-        if done == 3 {
-            stop.cancel();
-        }
+    let tell = move |told| match told {
+        Told::Count { done: 3, .. } => stop.cancel(),
+        Told::Count { .. } | Told::Said(_) => {}
     };
     let prepared = Prepared::new(spec(home.path(), 8)).unwrap();
-    let e = prepared.evaluate(Some(&engine), &progress, &cancel).await.unwrap_err();
+    let e = prepared.evaluate(&mut Given(Some(&engine)), &tell, &cancel).await.unwrap_err();
     assert!(matches!(e, EvalError::Cancelled), "{e}");
     assert!(Prepared::new(spec(home.path(), 8)).unwrap().missing() <= 13);
+}
+
+/// What a struggling server or its proxy says in place of an answer.
+fn trouble(kind: usize) -> Response {
+    let failing = |status: StatusCode| (status, [("retry-after", "0")], "later").into_response();
+    match kind {
+        0 => failing(StatusCode::TOO_MANY_REQUESTS),
+        1 => failing(StatusCode::BAD_GATEWAY),
+        2 => "<html><body>Please wait</body></html>".into_response(),
+        3 => "{\"choices\": [{\"text\": \"ANSW".into_response(),
+        4 => Json(json!({ "error": { "message": "overloaded" } })).into_response(),
+        _ => {
+            let broken = [Ok("{\"choices\""), Err(std::io::Error::other("closed"))];
+            axum::body::Body::from_stream(futures::stream::iter(broken)).into_response()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fifth_of_requests_failing_in_six_ways_changes_no_number() {
+    let (calm, rough) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Half of the questions are answered right.
+    let said = |body: &Value| completion(["ANSWER: 7", "ANSWER: 8"][body["seed"].as_u64().unwrap() as usize % 2]);
+    let ask = move |_, body: &Value| match body["seed"].is_u64() {
+        true => said(body),
+        false => completion("1"),
+    };
+    let (_, engine) = serve(ask).await;
+    let expected = evaluate(spec(calm.path(), 24), Some(&engine)).await.unwrap();
+    let (server, engine) = serve(move |n, body| match n % 5 {
+        4 => trouble(n / 5 % 6),
+        _ => ask(n, body),
+    })
+    .await;
+    let found = evaluate(spec(rough.path(), 24), Some(&engine)).await.unwrap();
+    assert_eq!(found, expected);
+    let bytes = |home: &Path| std::fs::read(home.join("eval/metrics.json")).unwrap();
+    assert_eq!(bytes(rough.path()), bytes(calm.path()));
+    assert!(server.bodies.lock().unwrap().len() >= 58, "there was trouble");
+}
+
+/// Engines that are given one after the other.
+struct Engines {
+    all: Vec<Running>,
+    given: usize,
+}
+
+impl Serve for Engines {
+    fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
+        self.given += 1;
+        let which = (self.given - 1).min(self.all.len() - 1);
+        Box::pin(async move { Ok(&self.all[which]) })
+    }
+
+    fn starts(&self) -> bool {
+        true
+    }
+}
+
+fn refused() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, [("retry-after", "0")], "gone").into_response()
+}
+
+#[tokio::test]
+async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, one) = serve(|n, _| if n < 6 { completion("ANSWER: 7") } else { refused() }).await;
+    // It can do short answers only.
+    let (second, two) = serve(|_, body| match body["max_tokens"].as_u64() {
+        Some(9..) => refused(),
+        _ => completion("ANSWER: 7"),
+    })
+    .await;
+    let spec = EvalSpec { ladder: vec![8, 4], max_connections: 1, ..spec(home.path(), 8) };
+    let mut engines = Engines { all: vec![one, two], given: 0 };
+    let said = Mutex::new(Vec::new());
+    let tell = |told| match told {
+        Told::Said(line) => said.lock().unwrap().push(line),
+        Told::Count { .. } => {}
+    };
+    let prepared = Prepared::new(spec).unwrap();
+    let evaluation = prepared.evaluate(&mut engines, &tell, &CancellationToken::new()).await;
+    let metrics = evaluation.unwrap().metrics;
+    // Five answers of the first (it was also asked how it takes prompts), then three more tries of the second in vain.
+    assert_eq!((metrics.n, metrics.reduced, engines.given), (8, 11, 5));
+    let said = said.into_inner().unwrap();
+    assert!(said.len() == 4 && said[3].contains("11 completions are missing"), "{said:?}");
+    assert!(said[3].contains("at most 8 tokens"), "{said:?}");
+    let seeds = |server: &Server| -> HashSet<u64> {
+        let bodies = server.bodies.lock().unwrap();
+        bodies.iter().filter_map(|b| b["seed"].as_u64()).collect()
+    };
+    assert_eq!(seeds(&first).intersection(&seeds(&second)).count(), 1, "only the one that failed");
+    assert_eq!(rescore(&prepared_benchmark(), ToolForm::Hermes, None, &home.path().join("eval")).unwrap().1, metrics);
+}
+
+#[tokio::test]
+async fn an_engine_that_never_serves_ends_in_its_own_words() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, engine) = serve(|_, _| refused()).await;
+    let mut engines = Engines { all: vec![engine], given: 0 };
+    let prepared = Prepared::new(spec(home.path(), 2)).unwrap();
+    let e = prepared.evaluate(&mut engines, &|_| {}, &CancellationToken::new()).await.unwrap_err();
+    assert!(e.to_string().contains("gone"), "{e}");
+    assert_eq!((engines.given, e.kind()), (4, ptb_core::failure::FailureKind::Harness));
+}
+
+fn prepared_benchmark() -> Entry<Benchmark> {
+    Registry::load(&[]).unwrap().benchmark("arithmetic").unwrap().clone()
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, extract::State};
 use ptb_core::registry::{Asking, Benchmark, PromptForm, Registry};
-use ptb_eval::{EvalError, EvalSpec, Evaluation, Prepared};
+use ptb_eval::{EvalError, EvalSpec, Evaluation, Given, Prepared};
 use ptb_infer::{Engine, Running, ServeSpec, Url};
 use ptb_model::{Links, RandomModel, random_model};
 use serde_json::{Value, json};
@@ -82,13 +82,15 @@ fn spec(home: &Path) -> EvalSpec {
         seeds: vec![1],
         limit: None,
         max_tokens: 16,
+        ladder: Vec::new(),
         max_connections: 4,
         out: home.join("eval"),
     }
 }
 
 async fn evaluate(spec: EvalSpec, engine: Option<&Running>) -> Result<Evaluation, EvalError> {
-    Prepared::new(spec)?.evaluate(engine, &|_, _| {}, &CancellationToken::new()).await
+    let mut engine = Given(engine);
+    Prepared::new(spec)?.evaluate(&mut engine, &|_| {}, &CancellationToken::new()).await
 }
 
 #[tokio::test]

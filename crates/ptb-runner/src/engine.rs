@@ -1,7 +1,9 @@
 //! Starting the engine that an experiment names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use futures::future::BoxFuture;
+use ptb_eval::Serve;
 use ptb_infer::{Builtin, EndpointError, Engine, Running, ServeSpec, StartError, Url};
 use ptb_model::Links;
 
@@ -31,15 +33,61 @@ pub fn only_chats(name: &str) -> bool {
     name.ends_with("?chat")
 }
 
-/// Starts the engine called `name` for a model; `ptb` is this program.
-pub async fn serve(name: &str, ptb: &Path, served: Served<'_>) -> Result<Running, StartError> {
-    let engine = engine(name, ptb).map_err(|e| StartError::Ended {
-        status: "before it was asked".to_owned(),
-        output: e.to_string(),
-    })?;
-    let mut spec = ServeSpec::new(served.model);
-    spec.links = served.links;
-    spec.tokenizer_dir = served.base.map(Path::to_owned);
-    spec.log = served.log.map(Path::to_owned);
-    engine.start(&spec).await
+/// A model with the engine that serves it: started when it is first needed, and again when it has died.
+#[derive(Debug)]
+pub struct Server {
+    /// The engine's name: `builtin`, or the URL of somebody's server.
+    name: String,
+    ptb: PathBuf,
+    spec: ServeSpec,
+    running: Option<Running>,
+}
+
+impl Server {
+    /// Nothing is started yet. `ptb` is this program.
+    pub fn new(name: &str, ptb: &Path, served: Served<'_>) -> Self {
+        let mut spec = ServeSpec::new(served.model);
+        spec.links = served.links;
+        spec.tokenizer_dir = served.base.map(Path::to_owned);
+        spec.log = served.log.map(Path::to_owned);
+        Self { name: name.to_owned(), ptb: ptb.to_owned(), spec, running: None }
+    }
+
+    /// Whether an engine is there that answers.
+    pub fn is_running(&self) -> bool {
+        self.running.as_ref().is_some_and(Running::alive)
+    }
+
+    /// Ends what was started.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    async fn start(&mut self) -> Result<(), StartError> {
+        self.stop().await;
+        let engine = engine(&self.name, &self.ptb).map_err(|e| StartError::Ended {
+            status: "before it was asked".to_owned(),
+            output: e.to_string(),
+        })?;
+        self.running = Some(engine.start(&self.spec).await?);
+        Ok(())
+    }
+}
+
+impl Serve for Server {
+    fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
+        Box::pin(async move {
+            if !self.is_running() {
+                self.start().await?;
+            }
+            let gone = || StartError::Ended { status: "at once".to_owned(), output: String::new() };
+            self.running.as_ref().ok_or_else(gone)
+        })
+    }
+
+    fn starts(&self) -> bool {
+        !self.name.contains("://")
+    }
 }

@@ -9,18 +9,17 @@ use futures::future::BoxFuture;
 use ptb_core::cell::RunSpec;
 use ptb_core::failure::FailureKind;
 use ptb_core::registry::Asking;
-use ptb_eval::{EvalError, EvalSpec, Prepared};
+use ptb_eval::{EvalError, EvalSpec, Prepared, Told};
 use ptb_gateway::{
     EvaluationFault, EvaluationRequest, Evaluator, FaultKind, ModelSource, Outcome, Progress,
     SampleFeedback,
 };
-use ptb_infer::Running;
 use ptb_model::Links;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Notice;
-use crate::engine::{Served, serve};
+use crate::engine::{Served, Server};
 
 /// How long an idle engine is kept.
 const WARM: Duration = Duration::from_secs(300);
@@ -51,7 +50,7 @@ pub(crate) struct Behind {
 struct Warm {
     /// The snapshot's hash: weights and settings alike.
     model: String,
-    engine: Running,
+    server: Server,
 }
 
 impl DoorEvaluator {
@@ -93,6 +92,7 @@ impl DoorEvaluator {
             seeds: inner.spec.seeds.iter().take(1).copied().collect(),
             limit: request.limit.or(benchmark.evaluate.limit),
             max_tokens: request.max_tokens.unwrap_or(inner.spec.max_tokens),
+            ladder: benchmark.evaluate.ladder.clone(),
             max_connections: request.max_connections.unwrap_or(connections).min(256),
             out: inner.out.join(&name),
         };
@@ -102,17 +102,16 @@ impl DoorEvaluator {
             .map_err(|e| EvaluationFault::new(FaultKind::Harness, e.to_string(), "try again"))?
             .map_err(fault)?;
         let mut warm = self.0.warm.lock().await;
-        if prepared.missing() > 0 {
+        let served = Served { model: &path, links, base: Some(&inner.base), log: None };
+        let server = self.server(&mut warm, &name, served).await;
+        if prepared.missing() > 0 && !server.is_running() {
             tell("loading", 0, 0);
-            let served = Served { model: &path, links, base: Some(&inner.base), log: None };
-            tokio::select! {
-                () = cancel.cancelled() => return Err(EvaluationFault::cancelled()),
-                ready = self.engine(&mut warm, &name, served) => ready?,
-            }
         }
-        let count = |done, total| tell("generating", done, total);
-        let engine = warm.as_ref().map(|w| &w.engine);
-        let result = prepared.evaluate(engine, &count, &cancel).await;
+        let watch = |told| match told {
+            Told::Count { done, total } => tell("generating", done, total),
+            Told::Said(line) => (inner.watcher)(Notice::Line(line)),
+        };
+        let result = prepared.evaluate(server, &watch, &cancel).await;
         drop(warm);
         self.cool_later();
         let evaluation = result.map_err(fault)?;
@@ -128,29 +127,22 @@ impl DoorEvaluator {
         Ok(Outcome { metrics: evaluation.metrics, samples: samples.collect() })
     }
 
-    /// The warm engine when it holds this model, else a fresh one.
-    async fn engine(
+    /// The warm server when it holds this model, else another, which is not started yet.
+    async fn server<'w>(
         &self,
-        warm: &mut Option<Warm>,
+        warm: &'w mut Option<Warm>,
         model: &str,
         served: Served<'_>,
-    ) -> Result<(), EvaluationFault> {
-        if warm.as_ref().is_some_and(|w| w.model == model) {
-            return Ok(());
-        }
-        if let Some(old) = warm.take() {
-            old.engine.stop().await;
+    ) -> &'w mut Server {
+        if let Some(mut old) = warm.take_if(|w| w.model != model) {
+            old.server.stop().await;
         }
         let behind = &self.0.behind;
-        let engine = serve(&behind.spec.engine, &behind.ptb, served).await.map_err(|e| {
-            let kind = if e.is_model_fault() { FaultKind::Model } else { FaultKind::Harness };
-            let text = e.to_string();
-            let (message, hint) =
-                text.split_once("\nhint: ").unwrap_or((&text, "correct the model's files"));
-            EvaluationFault::new(kind, message, hint)
-        })?;
-        *warm = Some(Warm { model: model.to_owned(), engine });
-        Ok(())
+        let fresh = || Warm {
+            model: model.to_owned(),
+            server: Server::new(&behind.spec.engine, &behind.ptb, served),
+        };
+        &mut warm.get_or_insert_with(fresh).server
     }
 
     /// Gives the engine up when nobody has used it for a while.
@@ -166,8 +158,8 @@ impl DoorEvaluator {
 
     /// Gives the engine up.
     pub(crate) async fn cool(&self) {
-        if let Some(warm) = self.0.warm.lock().await.take() {
-            warm.engine.stop().await;
+        if let Some(mut warm) = self.0.warm.lock().await.take() {
+            warm.server.stop().await;
         }
     }
 }

@@ -148,7 +148,8 @@ pub struct WallSpec {
     pub programs: Vec<PathBuf>,
     /// Further declared paths.
     pub binds: Vec<Bind>,
-    /// Places of the host that no bind may show: the results, the registry, data with answers.
+    /// Places of the host that no bind may show: the results, the registry, data with answers, the harness's own
+    /// program. Where one lies in a folder of the system, which is always shown, it is covered.
     pub secrets: Vec<PathBuf>,
     /// Working directory of the command, inside.
     pub cwd: PathBuf,

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
-use ptb_core::registry::{Benchmark, Entry};
+use ptb_core::registry::{Benchmark, Entry, ToolForm};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Sample};
 use crate::lines::{self, LineFault, for_each_record, kind, record_id};
 use crate::metrics::{SampleScores, aggregate};
-use crate::score::score;
+use crate::score::{Graded, Reply, ToolCall};
 
 /// How many ids a message names.
 const NAMED: usize = 5;
@@ -86,8 +88,18 @@ pub enum ScoreError {
     },
 }
 
-/// Grades completions, lines of `{"id", "completion"}`; further fields are left alone. Grades come in the
-/// dataset's order. Without an id field a line's number is its id. `file` names the completions in messages.
+/// How a reply to a sample is graded; an error is what keeps the scorer from its work.
+pub type Grade<'a> = dyn Fn(&Sample, &Reply<'_>) -> Result<Graded, String> + Sync + 'a;
+
+/// A reply as a line gives it.
+struct Given {
+    completion: String,
+    tool_calls: Option<Vec<ToolCall>>,
+}
+
+/// Grades completions, lines of `{"id", "completion", "tool_calls"?: [{"name", "arguments"}]}`; further fields are
+/// left alone. All are read before the first is graded, several at a time. Grades come in the dataset's order.
+/// Without an id field a line's number is its id. `file` names the completions in messages.
 ///
 /// # Errors
 /// A malformed line, an id that is unknown or was there before, and, unless `partial`, a sample without a line.
@@ -97,33 +109,13 @@ pub fn score_completions(
     reader: impl BufRead,
     file: &str,
     partial: bool,
+    grade: &Grade<'_>,
 ) -> Result<(Vec<GradedLine>, ScoreMetrics), ScoreError> {
-    let places: HashMap<&str, usize> =
-        dataset.samples.iter().enumerate().map(|(i, s)| (s.id.as_str(), i)).collect();
-    let mut graded: Vec<Option<GradedLine>> = vec![None; dataset.samples.len()];
-    let read = for_each_record(reader, lines::LONGEST_LINE, |number, record| {
-        let id = record_id(&record, number)?;
-        let unknown =
-            || format!("`{}` is not a sample of {}", crate::error::shorten(&id), benchmark.id);
-        let place = *places.get(id.as_str()).ok_or_else(unknown)?;
-        let slot = graded.get_mut(place).filter(|slot| slot.is_none());
-        let slot = slot.ok_or_else(|| format!("sample `{id}` has a completion already"))?;
-        let completion = match record.get("completion") {
-            Some(serde_json::Value::String(text)) => text,
-            Some(other) => return Err(format!("`completion` holds {}, not a string", kind(other))),
-            None => return Err("the line has no `completion`".to_owned()),
-        };
-        *slot = Some(grade(benchmark, dataset, place, completion));
-        Ok(())
-    });
-    read.map_err(|fault| match fault {
-        LineFault::Io(source) => ScoreError::Read { file: file.to_owned(), source },
-        LineFault::Bad(line, reason) => ScoreError::Line { file: file.to_owned(), line, reason },
-    })?;
+    let given = read(benchmark, dataset, reader, file)?;
     let missing: Vec<&str> = dataset
         .samples
         .iter()
-        .zip(&graded)
+        .zip(&given)
         .filter(|(_, g)| g.is_none())
         .map(|(s, _)| s.id.as_str())
         .collect();
@@ -136,21 +128,71 @@ pub fn score_completions(
             named: format!("{}{more}", missing.get(..NAMED).unwrap_or(&missing).join(", ")),
         });
     }
+    let pairs = dataset.samples.par_iter().zip(&given);
+    let line =
+        |(sample, given): (&Sample, &Option<Given>)| Some(graded(sample, given.as_ref()?, grade));
+    let graded: Vec<Option<GradedLine>> = pairs.map(line).collect();
     let metrics = metrics(benchmark, &graded, missing.len());
     Ok((graded.into_iter().flatten().collect(), metrics))
 }
 
-fn grade(
+/// Replies in the places of their samples.
+fn read(
     benchmark: &Entry<Benchmark>,
     dataset: &Dataset,
-    place: usize,
-    completion: &str,
-) -> GradedLine {
-    let sample = &dataset.samples[place];
+    reader: impl BufRead,
+    file: &str,
+) -> Result<Vec<Option<Given>>, ScoreError> {
+    let places: HashMap<&str, usize> =
+        dataset.samples.iter().enumerate().map(|(i, s)| (s.id.as_str(), i)).collect();
+    let mut given: Vec<Option<Given>> = dataset.samples.iter().map(|_| None).collect();
+    let read = for_each_record(reader, lines::LONGEST_LINE, |number, mut record| {
+        let id = record_id(&record, number)?;
+        let unknown =
+            || format!("`{}` is not a sample of {}", crate::error::shorten(&id), benchmark.id);
+        let place = *places.get(id.as_str()).ok_or_else(unknown)?;
+        let slot = given.get_mut(place).filter(|slot| slot.is_none());
+        let slot = slot.ok_or_else(|| format!("sample `{id}` has a completion already"))?;
+        let tool_calls = tool_calls(record.remove("tool_calls"))?;
+        let completion = match record.remove("completion") {
+            Some(Value::String(text)) => text,
+            // A reply that is calls alone has no text.
+            Some(Value::Null) | None if tool_calls.is_some() => String::new(),
+            Some(other) => {
+                return Err(format!("`completion` holds {}, not a string", kind(&other)));
+            }
+            None => return Err("the line has no `completion`".to_owned()),
+        };
+        *slot = Some(Given { completion, tool_calls });
+        Ok(())
+    });
+    read.map_err(|fault| match fault {
+        LineFault::Io(source) => ScoreError::Read { file: file.to_owned(), source },
+        LineFault::Bad(line, reason) => ScoreError::Line { file: file.to_owned(), line, reason },
+    })?;
+    Ok(given)
+}
+
+fn tool_calls(value: Option<Value>) -> Result<Option<Vec<ToolCall>>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => serde_json::from_value(value).map(Some).map_err(|e| {
+            format!("`tool_calls` is not a list of objects with `name` and `arguments`: {e}")
+        }),
+    }
+}
+
+fn graded(sample: &Sample, given: &Given, grade: &Grade<'_>) -> GradedLine {
     let id = sample.id.clone();
-    match score(&benchmark.value.scorer, completion, &sample.target) {
+    // No model is named, so calls may look as any family writes them.
+    let reply = Reply {
+        text: &given.completion,
+        tool_calls: given.tool_calls.as_deref(),
+        form: ToolForm::Gemma,
+    };
+    match grade(sample, &reply) {
         Ok(g) => GradedLine { id, score: g.score, answer: g.answer, error: None },
-        Err(e) => GradedLine { id, score: 0.0, answer: None, error: Some(e.to_string()) },
+        Err(e) => GradedLine { id, score: 0.0, answer: None, error: Some(e) },
     }
 }
 

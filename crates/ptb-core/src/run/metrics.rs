@@ -1,6 +1,8 @@
 //! `eval/<id>/metrics.json`: what an evaluation measured. The same completions give the same bytes, so
 //! nothing in it tells time or place.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::files::Schema;
@@ -14,18 +16,27 @@ pub struct Metrics {
     pub accuracy: f64,
     /// Standard error of the mean, clustered by sample (seeds of one sample are not independent).
     pub stderr: f64,
+    /// 95 % interval of the mean by the bootstrap over samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
     /// Number of distinct samples.
     pub n: usize,
     /// Samples that could not be scored by the harness's fault; never counted as wrong.
     pub errors: usize,
     /// Completions cut at the token limit.
     pub truncated: usize,
+    /// Completions made with a lower token limit than the evaluation's, after failures of the engine.
+    #[serde(default)]
+    pub reduced: usize,
     /// Completions without a readable answer.
     pub unparsed: usize,
     /// Tokens of all prompts.
     pub prompt_tokens: u64,
     /// Tokens of all completions.
     pub completion_tokens: u64,
+    /// Accuracies by the values of fields of the samples: `breakdowns[field][value]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub breakdowns: BTreeMap<String, BTreeMap<String, Part>>,
     /// Whether the evaluation covered every sample of the benchmark.
     pub complete: bool,
     /// Per seed, in the order asked for.
@@ -46,6 +57,15 @@ pub struct SeedMetrics {
     /// Mean score.
     pub accuracy: f64,
     /// Scored samples.
+    pub n: usize,
+}
+
+/// A part of the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Mean score over its samples and all seeds.
+    pub accuracy: f64,
+    /// Number of distinct samples.
     pub n: usize,
 }
 

@@ -24,7 +24,7 @@ mod score;
 use std::path::{Path, PathBuf};
 
 pub use lease::{HEARTBEAT, Holder, Lease, LeaseError, STALE, boot_id};
-pub use metrics::{Metrics, SeedMetrics};
+pub use metrics::{Metrics, Part, SeedMetrics};
 pub use record::{
     Event, Provenance, RunRecord, Stage, StageFailure, StageState, Stages, now_rfc3339,
 };

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ptb_core::failure::FailureKind;
 use ptb_core::run::{Evidence, Mark, StageFailure};
-use ptb_eval::{EvalError, EvalSpec, Prepared};
+use ptb_eval::{EvalError, EvalSpec, Prepared, Told};
 
 use super::{Run, blocking};
 use crate::context::Notice;
-use crate::engine::{Served, serve};
+use crate::engine::{Served, Server};
 use crate::failure::{harness, stopped};
 
 impl Run<'_> {
@@ -59,34 +59,26 @@ impl Run<'_> {
             seeds: spec.seeds.clone(),
             limit: spec.limit,
             max_tokens: spec.max_tokens,
+            ladder: spec.benchmark.value.evaluate.ladder.clone(),
             max_connections: spec.benchmark.value.evaluate.max_connections,
             out: out.clone(),
         };
         let prepared = blocking(move || Prepared::new(eval)).await?.map_err(failure)?;
         let log = out.join("server.log");
         let served = Served { model: &model, links, base: Some(&base), log: Some(&log) };
-        let engine = match prepared.missing() {
-            0 => None,
-            _ => Some(serve(&spec.engine, &self.context.programs.ptb, served).await.map_err(
-                |e| {
-                    let kind =
-                        if e.is_model_fault() { FailureKind::Agent } else { FailureKind::Harness };
-                    StageFailure {
-                        kind,
-                        message: e.to_string(),
-                        retryable: kind != FailureKind::Agent,
-                    }
-                },
-            )?),
-        };
+        let mut server = Server::new(&spec.engine, &self.context.programs.ptb, served);
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
-        let count = move |done, total| {
-            progress(&slug, Notice::Count { what: "samples".to_owned(), done, total })
+        let tell = move |told| {
+            let notice = match told {
+                Told::Count { done, total } => {
+                    Notice::Count { what: "samples".to_owned(), done, total }
+                }
+                Told::Said(line) => Notice::Line(line),
+            };
+            progress(&slug, notice);
         };
-        let result = prepared.evaluate(engine.as_ref(), &count, &self.context.cancel).await;
-        if let Some(engine) = engine {
-            engine.stop().await;
-        }
+        let result = prepared.evaluate(&mut server, &tell, &self.context.cancel).await;
+        server.stop().await;
         result.map(drop).map_err(failure)
     }
 }

@@ -203,7 +203,8 @@ impl Run<'_> {
         let launch = command(self.spec(), &prompt, &places)
             .ok_or_else(|| harness("a baseline has no command"))?;
         let mut wanted = with_command(wanted, launch, &places);
-        wanted.deadline = Some(attempt.clock.remaining());
+        wanted.grace = grace(self.spec().budget.hours);
+        wanted.deadline = Some(attempt.clock.remaining().saturating_sub(wanted.grace));
         let evaluator = self.evaluator(attempt);
         let shutdown = CancellationToken::new();
         let (evaluation, doors) = self.doors(attempt, &places, &evaluator);
@@ -410,4 +411,10 @@ fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// What of the budget is left when the agent is told to end (TERM), before it is ended (KILL): part of the budget,
+/// so that an agent that works on to the last gets no more than one that obeys.
+fn grace(hours: f64) -> Duration {
+    Duration::from_secs_f64((hours * 3600.0 * 0.05).clamp(0.0, 30.0))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ptb_agents::{Launch, Places, copy_folder};
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::run::StageFailure;
+use ptb_eval::weights_dir;
 use ptb_gateway::inside::{EVALUATE_PY, TIMER_SH};
 use ptb_sandbox::{Access, Bind, Identity, Wall, WallSpec, give_to_agent, wall_by_name};
 
@@ -72,6 +73,11 @@ impl Site<'_> {
         wanted.binds.extend(gpus(self.spec.budget.gpus));
         wanted.secrets = self.secrets.to_vec();
         wanted.secrets.extend(self.spec.data.clone());
+        // The harness's program can make and grade test questions; the instruct model is not for agents.
+        wanted.secrets.push(self.programs.ptb.clone());
+        let instruct = self.spec.model.value.instruct.as_ref().map(weights_dir);
+        let instruct = instruct.and_then(Result::ok).map(|(dir, _)| dir);
+        wanted.secrets.extend(instruct.filter(|dir| dir != self.base));
         let inside = wall.inside(&wanted);
         let text = |path: &Path| path.display().to_string();
         let places = Places {

@@ -6,7 +6,7 @@
 use super::graft::{Graft, clone_all_of, clone_of};
 use crate::layout::{
     AGENT_HOME, AGENT_UID, AGENT_USER, COVERED, DEVICE_LINKS, PROC_COVERED, PROC_HIDDEN,
-    PROC_READ_ONLY, SYSTEM, is_plain_dir,
+    PROC_READ_ONLY, SYSTEM, exposes, is_plain_dir, settle,
 };
 use crate::spec::WallSpec;
 use crate::sys;
@@ -29,6 +29,8 @@ pub(super) fn enter(spec: &WallSpec, grafts: Vec<Graft>) -> Result<(), Failure> 
     }
     let links = system_links();
     let covered: Vec<_> = COVERED.iter().copied().filter(|path| is_plain_dir(path)).collect();
+    let secrets = spec.secrets.iter().filter(|place| exposes(place)).map(|place| settle(place));
+    let secrets: Vec<PathBuf> = secrets.filter(|place| place.exists()).collect();
     let root = Root { spec, path: foundation()? };
     root.memory("", 16 << 20, 0o755)?;
     for (name, to) in links {
@@ -46,6 +48,9 @@ pub(super) fn enter(spec: &WallSpec, grafts: Vec<Graft>) -> Result<(), Failure> 
     root.devices()?;
     for path in covered {
         root.cover(path)?;
+    }
+    for secret in secrets {
+        root.hide(&secret)?;
     }
     root.proc()?;
     root.forbid_user_namespaces()?;
@@ -186,6 +191,15 @@ impl Root<'_> {
         let flags =
             MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
         self.mount("tmpfs", &self.at(inside), flags, "mode=555,size=4096,nr_inodes=2")
+    }
+
+    /// Covers a secret that lies in a folder of the system, which is shown: a program installed for all users.
+    fn hide(&self, secret: &Path) -> Result<(), Failure> {
+        if secret.is_dir() {
+            return self.cover(&secret.to_string_lossy());
+        }
+        let null = clone_of(&self.at("dev/null")).doing(|| "cloning /dev/null".to_owned())?;
+        self.attach_at(null.as_fd(), &self.at(secret))
     }
 
     fn proc(&self) -> Result<(), Failure> {

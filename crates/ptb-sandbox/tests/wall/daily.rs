@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("daily: the environment is as given, and nothing else", environment),
         Trial::test("daily: the door is reached", door),
         Trial::test("daily: work stays in the workspace", workspace),
+        Trial::test("daily: secrets in the system's folders are covered", covered_secrets),
         Trial::test("daily: the probe promises everything", probe),
     ]);
     trials
@@ -224,6 +225,20 @@ fn workspace() -> Result<(), Failed> {
     assert!(!spec.exposes(&place.at("secret")) && spec.exposes(Path::new("/usr/bin/env")));
     let there = Namespaces::new().inside(&spec).of_bind(&spec, &place.at("shown"));
     assert_eq!((there.as_deref(), TASK_DIR), (Some(Path::new("/opt/s")), "/home/agent/task"));
+    Ok(())
+}
+
+/// What is shown because it lies in a folder of the system is covered where it is a secret.
+fn covered_secrets() -> Result<(), Failed> {
+    let (program, folder) = (Path::new("/usr/bin/env"), Path::new("/usr/share/doc"));
+    let script = "head -c 4 /usr/bin/env | wc -c; cat /usr/bin/env | wc -c; ls -A /usr/share/doc | wc -l; \
+                  umount /usr/bin/env 2>/dev/null; test -x /usr/bin/wc && echo rest";
+    let place = Place::new();
+    let mut spec = place.spec(["sh", "-c", script]);
+    give_to_agent(&spec.workspace, spec.identity)?;
+    assert!(run_behind(spec.clone()).stdout.starts_with("4\n"));
+    spec.secrets = vec![program.to_owned(), folder.to_owned(), "/usr/share/not there".into()];
+    assert_eq!(run_behind(spec).stdout, "0\n0\n0\nrest\n");
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use ptb_core::failure::ExitCode;
 use ptb_core::files::write_json;
 use ptb_core::registry::{Asking, PromptForm, Registry};
 use ptb_core::run::Metrics;
-use ptb_eval::{EvalError, EvalSpec, Prepared, weights_dir};
+use ptb_eval::{EvalError, EvalSpec, Prepared, Told, weights_dir};
 use ptb_model::Links;
-use ptb_runner::{Notice, Served, only_chats, serve};
+use ptb_runner::{Notice, Served, Server, only_chats};
 use serde_json::json;
 
 use super::registry;
@@ -108,6 +108,7 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         seeds,
         limit: args.limit.map(|n| n as usize),
         max_tokens: args.max_tokens.unwrap_or(benchmark.value.generation.max_tokens),
+        ladder: evaluate.ladder.clone(),
         max_connections: connections,
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
         benchmark,
@@ -135,31 +136,27 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
     let cancel = signals::token().map_err(Fault::harness)?;
     let tell = progress::progress(args.json);
     let name = args.benchmark.clone();
-    let engine = match prepared.missing() {
-        0 => None,
-        _ => {
-            tell(&name, Notice::Line(format!("starting the engine {}", args.engine)));
-            let ptb = std::env::current_exe().map_err(Fault::harness)?;
-            let served = Served {
-                model: &spec.model_dir,
-                links: spec.links,
-                base: spec.tokenizer_dir.as_deref(),
-                log: None,
-            };
-            let start = serve(&args.engine, &ptb, served).await;
-            Some(start.map_err(|e| {
-                Fault::new(if e.is_model_fault() { ExitCode::Usage } else { ExitCode::Harness }, e)
-            })?)
-        }
+    let ptb = std::env::current_exe().map_err(Fault::harness)?;
+    let served = Served {
+        model: &spec.model_dir,
+        links: spec.links,
+        base: spec.tokenizer_dir.as_deref(),
+        log: None,
     };
-    let shown = std::sync::Arc::clone(&tell);
-    let label = name.clone();
-    let count =
-        move |done, total| shown(&label, Notice::Count { what: "samples".to_owned(), done, total });
-    let result = prepared.evaluate(engine.as_ref(), &count, &cancel).await;
-    if let Some(engine) = engine {
-        engine.stop().await;
+    let mut server = Server::new(&args.engine, &ptb, served);
+    if prepared.missing() > 0 {
+        tell(&name, Notice::Line(format!("starting the engine {}", args.engine)));
     }
+    let (shown, label) = (std::sync::Arc::clone(&tell), name.clone());
+    let told = move |told| {
+        let notice = match told {
+            Told::Count { done, total } => Notice::Count { what: "samples".to_owned(), done, total },
+            Told::Said(line) => Notice::Line(line),
+        };
+        shown(&label, notice);
+    };
+    let result = prepared.evaluate(&mut server, &told, &cancel).await;
+    server.stop().await;
     let evaluation = result.map_err(fault)?;
     tell(&name, Notice::Ended("evaluated".to_owned()));
     Ok(evaluation.metrics)
@@ -168,6 +165,8 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
 /// Here a model that cannot be evaluated is bad input: nobody is judged.
 fn fault(e: EvalError) -> Fault {
     let code = match &e {
+        EvalError::Start(e) if e.is_model_fault() => ExitCode::Usage,
+        EvalError::Code(e) if e.is_missing_requirement() => ExitCode::Requirement,
         EvalError::Task(_)
         | EvalError::Model(_)
         | EvalError::Tokenizer { .. }

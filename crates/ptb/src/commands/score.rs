@@ -6,10 +6,12 @@ use std::path::Path;
 
 use ptb_core::failure::ExitCode;
 use ptb_core::files::read_json;
+use ptb_core::registry::ToolForm;
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::rescore;
+use ptb_eval::{CodeError, Grader, rescore};
 use ptb_tasks::completions::{GradedLine, score_completions};
-use ptb_tasks::data::load;
+use ptb_tasks::data::{Sample, load};
+use ptb_tasks::score::Reply;
 use serde::Serialize;
 
 use super::{registry, show};
@@ -34,8 +36,11 @@ fn completions(args: &ScoreArgs, file: &Path) -> Outcome {
         let open = |e| Fault::usage(format!("cannot read {}: {e}", file.display()));
         (file.display().to_string(), Box::new(BufReader::new(File::open(file).map_err(open)?)))
     };
-    let (lines, metrics) = score_completions(benchmark, &dataset, reader, &name, args.partial)
-        .map_err(Fault::usage)?;
+    let grader = Grader::start(&benchmark.value.scorer, ToolForm::default()).map_err(code_fault)?;
+    let grade = |sample: &Sample, reply: &Reply<'_>| grader.grade(sample, reply);
+    let (lines, metrics) =
+        score_completions(benchmark, &dataset, reader, &name, args.partial, &grade)
+            .map_err(Fault::usage)?;
     tell(args.json, &lines)?;
     last(&metrics)
 }
@@ -56,8 +61,9 @@ fn kept(args: &ScoreArgs) -> Outcome {
         ))
     })?;
     let data = args.data.as_deref().or(record.spec.data.as_deref());
+    let form = record.spec.model.value.chat.tool_calls;
     let (records, metrics) =
-        rescore(&record.spec.benchmark, data, &dir.eval("final")).map_err(Fault::usage)?;
+        rescore(&record.spec.benchmark, form, data, &dir.eval("final")).map_err(Fault::usage)?;
     let lines: Vec<GradedLine> = records
         .into_iter()
         .map(|r| GradedLine {
@@ -69,6 +75,12 @@ fn kept(args: &ScoreArgs) -> Outcome {
         .collect();
     tell(args.json, &lines)?;
     last(&metrics)
+}
+
+/// Programs cannot be run here: something that grading needs is missing, or the machine failed.
+fn code_fault(e: CodeError) -> Fault {
+    let missing = e.is_missing_requirement();
+    Fault::new(if missing { ExitCode::Requirement } else { ExitCode::Harness }, e)
 }
 
 /// With `--json` a line per sample, else nothing: the metrics say it.

@@ -1,0 +1,139 @@
+//! Passes over the missing completions: each asks one engine for all of them, and the next one, with a fresh engine
+//! and in the end with fewer tokens, for what the last one could not get.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::{Asking, Manner};
+use crate::error::EvalError;
+use crate::level::Level;
+use crate::prepare::{Prepared, SeedState};
+use crate::serve::{Serve, Told};
+
+/// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
+const REQUEST_TIME: Duration = Duration::from_secs(3600);
+/// Passes with the benchmark's own token limit, with the first lower one, and with each further one.
+const ATTEMPTS: [usize; 3] = [4, 3, 2];
+/// Before a fresh engine is started after a failure; what filled the memory may take a while to go.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The token limit of each pass, in order: the limit asked for, then the benchmark's lower ones.
+pub(crate) fn passes(max_tokens: u32, ladder: &[u32]) -> Vec<u32> {
+    let lower = ladder.iter().copied().filter(|tokens| *tokens < max_tokens);
+    let limits = std::iter::once(max_tokens).chain(lower);
+    let [.., further] = ATTEMPTS;
+    let attempts = ATTEMPTS.into_iter().chain(std::iter::repeat(further));
+    limits.zip(attempts).flat_map(|(limit, n)| std::iter::repeat_n(limit, n)).collect()
+}
+
+impl Prepared {
+    /// Asks for every completion that is missing. One that is there is not asked for again, on whatever rung it was
+    /// made.
+    pub(crate) async fn ask_all(
+        &mut self,
+        serve: &mut dyn Serve,
+        tell: &(dyn Fn(Told) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(), EvalError> {
+        let level = Level::new(self.spec.max_connections);
+        let passes = passes(self.spec.max_tokens, &self.spec.ladder);
+        for (i, max_tokens) in passes.iter().enumerate() {
+            if self.missing() == 0 {
+                return Ok(());
+            }
+            let Err(failure) = self.pass(serve, *max_tokens, &level, tell, cancel).await else {
+                continue;
+            };
+            let again = serve.starts() && failure.may_pass();
+            let Some(next) = passes.get(i + 1).filter(|_| again) else {
+                return Err(failure);
+            };
+            tell(Told::Said(format!(
+                "{} completions are missing after try {} of {}: {failure}; going on with at most {next} tokens",
+                self.missing(),
+                i + 1,
+                passes.len()
+            )));
+            tokio::select! {
+                () = cancel.cancelled() => return Err(EvalError::Cancelled),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass over what is missing. What was answered before it failed is kept.
+    async fn pass(
+        &mut self,
+        serve: &mut dyn Serve,
+        max_tokens: u32,
+        level: &Level,
+        tell: &(dyn Fn(Told) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(), EvalError> {
+        let engine = tokio::select! {
+            () = cancel.cancelled() => return Err(EvalError::Cancelled),
+            engine = serve.engine() => engine?,
+        };
+        let client = engine.client(REQUEST_TIME)?;
+        let mut asking =
+            Asking { engine, client, manner: Manner::Tokens, max_tokens, level, cancel };
+        asking.manner = self.manner(&asking).await?;
+        let missing = self.missing_places();
+        let mut stores = std::mem::take(&mut self.stores);
+        let (mut fresh, mut end) = (Vec::with_capacity(missing.len()), Ok(()));
+        let (this, total) = (&*self, self.total() as u64);
+        let mut answers = futures::stream::iter(missing)
+            .map(|place| {
+                let asking = &asking;
+                async move { (place, this.ask(asking, place).await) }
+            })
+            .buffer_unordered(this.spec.max_connections);
+        let mut done = total - this.missing() as u64;
+        while let Some(((state, _), answer)) = answers.next().await {
+            let kept = answer.and_then(|record| {
+                stores[state].append(&record)?;
+                Ok(record)
+            });
+            match kept {
+                Ok(record) => fresh.push((state, record)),
+                Err(e) => {
+                    end = Err(e);
+                    break;
+                }
+            }
+            done += 1;
+            tell(Told::Count { done, total });
+        }
+        drop(answers);
+        self.stores = stores;
+        for (state, record) in fresh {
+            self.states[state].kept.insert(record.id.clone(), record);
+        }
+        end
+    }
+
+    /// Places (state, sample) of missing completions, in the order in which they are asked.
+    fn missing_places(&self) -> Vec<(usize, usize)> {
+        let samples = self.samples();
+        let of_state = |(s, state): (usize, &SeedState)| {
+            let missing = |i: &usize| !state.kept.contains_key(&samples[*i].id);
+            (0..samples.len()).filter(missing).map(|i| (s, i)).collect::<Vec<_>>()
+        };
+        self.states.iter().enumerate().flat_map(of_state).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ladder_goes_down_in_four_three_and_two_tries() {
+        assert_eq!(passes(4000, &[3000, 2000]), [4000, 4000, 4000, 4000, 3000, 3000, 3000, 2000, 2000]);
+        assert_eq!(passes(2500, &[3000, 2000]), [2500, 2500, 2500, 2500, 2000, 2000, 2000]);
+        assert_eq!(passes(64, &[]), [64; 4]);
+    }
+}
