@@ -45,5 +45,5 @@ pub use hash::{TensorHash, tensor_hashes, weights_hash};
 pub use header::Dtype;
 pub use layout::{TensorRole, expected_tensors};
 pub use random::{RandomModel, random_model};
-pub use save::{SaveError, save_model};
+pub use save::{SaveError, check_save, save_model};
 pub use tokenizer::Tokenizer;

@@ -44,6 +44,16 @@ const COPIED: [&str; 10] = [
     "tokenizer.model",
     "chat_template.jinja",
 ];
+/// What else a model's folder may hold and be replaced.
+const OTHERS: [&str; 7] = [
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "image_processor_config.json",
+    "README.md",
+    "LICENSE",
+    ".gitattributes",
+];
 /// Bound of one copied file, in bytes.
 const LIMIT: u64 = 256 << 20;
 const PARTIAL: &str = ".partial";
@@ -78,7 +88,7 @@ pub enum SaveError {
     },
     /// A target that is not a place for a model, or an extra file that is not a plain name.
     #[error(
-        "failed to save the model to {}: {reason}\nhint: name a new directory, or one that holds a model", .target.display()
+        "failed to save the model to {}: {reason}\nhint: name a new directory, or one that holds a model and nothing else", .target.display()
     )]
     Target {
         /// Where the model was to go.
@@ -102,9 +112,38 @@ fn is_full(e: &io::Error) -> bool {
 fn io_hint(e: &io::Error) -> &'static str {
     if is_full(e) {
         "the disk is full: remove old checkpoints, or save to another disk"
+    } else if e.kind() == io::ErrorKind::FileTooLarge {
+        "files may not be so large here: raise the limit (ulimit -f), or save to another disk"
     } else {
         "check the directory's permissions and the disk"
     }
+}
+
+/// Whether files of this name belong to models: what is called otherwise is somebody's work.
+fn is_model_file(name: &str) -> bool {
+    let tokenizer = name.starts_with("tokenizer");
+    COPIED.contains(&name)
+        || OTHERS.contains(&name)
+        || (name.ends_with(".safetensors") && !name.starts_with('.'))
+        || (tokenizer && (name.ends_with(".json") || name.ends_with(".model")))
+}
+
+/// Finds what [`save_model`] would find, before the hours that its values cost: a target that is no place for a
+/// model, files of the base that cannot be copied, tensors that are not what the configuration says. Where the
+/// directory that the target is in exists, it is tried whether a folder can be made in it.
+///
+/// # Errors
+/// As [`save_model`].
+pub fn check_save(target: &Path, base: &ModelDir) -> Result<(), SaveError> {
+    let place = Place::of(target)?;
+    for name in COPIED {
+        copied(base, name)?;
+    }
+    crate::check::check_tensors(&Config::read(base)?, &Checkpoint::open(base)?)?;
+    if place.parent.is_dir() {
+        place.fresh()?;
+    }
+    Ok(())
 }
 
 /// Saves a model to the directory `target`, replacing a model that is there.
@@ -112,7 +151,7 @@ fn io_hint(e: &io::Error) -> &'static str {
 /// Configuration, generation settings and tokenizer are the base's, byte for byte, but for those named in
 /// `replaced` (file name and content). Weights are asked for by their names in the checkpoint, row by row,
 /// one at a time, and stored in the type that the base has them in; a tied output projection is not written.
-/// The directory that held the former model is removed.
+/// The directory that held the former model is removed: one that holds anything else is not replaced.
 ///
 /// # Errors
 /// A base that is no model, values of a wrong number or not finite in the base's type, a target that holds
@@ -137,34 +176,59 @@ pub fn save_model<E: Display>(
 
 /// Where the model goes: a name in a directory that exists.
 struct Place<'a> {
-    target: &'a Path,
+    target: PathBuf,
     parent: &'a Path,
     name: String,
 }
 
 impl<'a> Place<'a> {
     fn of(target: &'a Path) -> Result<Self, SaveError> {
-        let refuse = |reason: &str| SaveError::Target {
-            target: target.to_path_buf(),
-            reason: reason.to_owned(),
+        let Some(name) = target.file_name() else {
+            let reason = "the path ends in no name".to_owned();
+            return Err(SaveError::Target { target: target.to_path_buf(), reason });
         };
-        let name = target.file_name().ok_or_else(|| refuse("the path ends in no name"))?;
-        let name = name.to_string_lossy().into_owned();
         let parent = target.parent().filter(|p| !p.as_os_str().is_empty());
-        let place = Self { target, parent: parent.unwrap_or(Path::new(".")), name };
-        match fs::symlink_metadata(target) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(place),
-            Err(e) => Err(place.io("looking at what is there", e)),
-            Ok(m) if m.is_symlink() => Ok(place),
-            Ok(m) if !m.is_dir() => Err(refuse("it is a file")),
-            // Replacing removes: a mistyped path must not cost a folder of other things.
-            Ok(_) if target.join(CONFIG).exists() || is_empty(target) => Ok(place),
-            Ok(_) => Err(refuse("the directory is not empty and holds no model")),
+        let parent = parent.unwrap_or(Path::new("."));
+        // A slash at the end would follow a link, which is to be replaced itself.
+        let place = Self {
+            target: target.with_file_name(name),
+            parent,
+            name: name.to_string_lossy().into_owned(),
+        };
+        place.judge()?;
+        Ok(place)
+    }
+
+    /// Replacing removes: a mistyped path must not cost a folder of other things.
+    fn judge(&self) -> Result<(), SaveError> {
+        let refuse = |reason: String| SaveError::Target { target: self.target.clone(), reason };
+        match fs::symlink_metadata(&self.target) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(self.io("looking at what is there", e)),
+            Ok(m) if m.is_symlink() => return Ok(()),
+            Ok(m) if !m.is_dir() => return Err(refuse("it is a file".to_owned())),
+            Ok(_) => {}
         }
+        let failed = |e| self.io("looking at what is in it", e);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.target).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !is_model_file(&name) || !entry.file_type().map_err(failed)?.is_file() {
+                let name = shorten(&name, 80);
+                let reason = format!("it holds no model alone: `{name}` is no file of one");
+                return Err(refuse(reason));
+            }
+            names.push(name);
+        }
+        if names.is_empty() || names.iter().any(|name| name == CONFIG) {
+            return Ok(());
+        }
+        Err(refuse("the directory is not empty and holds no model".to_owned()))
     }
 
     fn io(&self, doing: impl Into<String>, source: io::Error) -> SaveError {
-        SaveError::Io { target: self.target.to_path_buf(), doing: doing.into(), source }
+        SaveError::Io { target: self.target.clone(), doing: doing.into(), source }
     }
 
     fn prefix(&self) -> String {
@@ -200,7 +264,9 @@ impl<'a> Place<'a> {
     /// Puts the finished folder in the target's place and removes what was there.
     fn put(&self, fresh: TempDir) -> Result<(), SaveError> {
         let path = fresh.path();
-        let rename = |flags| renameat_with(CWD, path, CWD, self.target, flags);
+        // Hours may have gone by since the first look.
+        self.judge()?;
+        let rename = |flags| renameat_with(CWD, path, CWD, &self.target, flags);
         let renamed = match rename(RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE),
             other => other,
@@ -221,21 +287,30 @@ impl<'a> Place<'a> {
 
     fn move_aside(&self, fresh: &Path) -> Result<(), SaveError> {
         let failed = |e| self.io("moving it into place", e);
-        if fs::symlink_metadata(self.target).is_ok() {
+        if fs::symlink_metadata(&self.target).is_ok() {
             let aside = self.fresh()?;
             let old = aside.path().join("old");
-            fs::rename(self.target, &old).map_err(failed)?;
-            return fs::rename(fresh, self.target).map_err(|e| {
-                let _ = fs::rename(&old, self.target);
+            fs::rename(&self.target, &old).map_err(failed)?;
+            return fs::rename(fresh, &self.target).map_err(|e| {
+                let _ = fs::rename(&old, &self.target);
                 failed(e)
             });
         }
-        fs::rename(fresh, self.target).map_err(failed)
+        fs::rename(fresh, &self.target).map_err(failed)
     }
 }
 
-fn is_empty(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+/// A file of the base that is to be copied; none when it is not there and need not be.
+fn copied(base: &ModelDir, name: &str) -> Result<Option<File>, ModelError> {
+    let file = match base.file(name) {
+        Err(ModelError { fault: Fault::Missing, .. }) if name != CONFIG => return Ok(None),
+        other => other?,
+    };
+    let size = file.metadata().map_err(|e| base.error(name, Fault::Io(e)))?.len();
+    if size > LIMIT {
+        return Err(base.error(name, Fault::TooLarge { size, limit: LIMIT }));
+    }
+    Ok(Some(file))
 }
 
 fn write_files(
@@ -247,7 +322,7 @@ fn write_files(
     for (name, content) in replaced {
         if name.contains('/') || [".", "..", "", WEIGHTS].contains(name) {
             let reason = format!("`{}` is no name for a file of it", shorten(name, 80));
-            return Err(SaveError::Target { target: place.target.to_path_buf(), reason });
+            return Err(SaveError::Target { target: place.target.clone(), reason });
         }
         write_file(place, dir, name, &mut &**content)?;
     }
@@ -255,14 +330,7 @@ fn write_files(
         if replaced.iter().any(|(other, _)| *other == name) {
             continue;
         }
-        let file = match base.file(name) {
-            Err(ModelError { fault: Fault::Missing, .. }) if name != CONFIG => continue,
-            other => other?,
-        };
-        let size = file.metadata().map_err(|e| base.error(name, Fault::Io(e)))?.len();
-        if size > LIMIT {
-            return Err(base.error(name, Fault::TooLarge { size, limit: LIMIT }).into());
-        }
+        let Some(file) = copied(base, name)? else { continue };
         write_file(place, dir, name, &mut file.take(LIMIT))?;
     }
     Ok(())
@@ -302,7 +370,7 @@ fn write_weights<E: Display>(
     let path = dir.join(WEIGHTS);
     let written = safetensors::serialize_to_file(weights, Some(metadata), &path);
     if let Some((name, reason)) = failed.into_inner() {
-        return Err(SaveError::Weight { target: place.target.to_path_buf(), name, reason });
+        return Err(SaveError::Weight { target: place.target.clone(), name, reason });
     }
     let written = written.map_err(|e| match e {
         SafeTensorError::IoError(e) => e,

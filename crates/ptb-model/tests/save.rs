@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ptb_model::{
-    Checkpoint, Links, ModelDir, RandomModel, SaveError, check_model_dir, check_opened,
+    Checkpoint, Links, ModelDir, RandomModel, SaveError, check_model_dir, check_opened, check_save,
     random_model, save_model, tensor_hashes, weights_hash,
 };
 
@@ -115,6 +115,28 @@ fn other_things_are_not_replaced() {
     let error = save(&home, 1.0).unwrap_err().to_string();
     assert!(error.contains("holds no model"), "{error}");
     assert_eq!(names(&home.target), ["thesis.txt"]);
+    // A configuration beside it makes no model of it, nor do folders and links of a model's names.
+    fs::write(home.target.join("config.json"), "{}").unwrap();
+    let error = save(&home, 1.0).unwrap_err().to_string();
+    assert!(error.contains("`thesis.txt` is no file of one"), "{error}");
+    fs::remove_file(home.target.join("thesis.txt")).unwrap();
+    fs::create_dir(home.target.join("tokenizer.json")).unwrap();
+    let error = save(&home, 1.0).unwrap_err().to_string();
+    assert!(error.contains("`tokenizer.json` is no file"), "{error}");
+    fs::remove_dir(home.target.join("tokenizer.json")).unwrap();
+    symlink("/nowhere", home.target.join("vocab.json")).unwrap();
+    assert!(save(&home, 1.0).is_err());
+    assert_eq!(names(&home.target), ["config.json", "vocab.json"]);
+    // A model's weights alone may be anybody's.
+    fs::remove_file(home.target.join("config.json")).unwrap();
+    fs::remove_file(home.target.join("vocab.json")).unwrap();
+    fs::write(home.target.join("x.safetensors"), "").unwrap();
+    assert!(save(&home, 1.0).unwrap_err().to_string().contains("holds no model"));
+    for name in ["config.json", "README.md", "tokenizer_config.json", "model-2.safetensors"] {
+        fs::write(home.target.join(name), "").unwrap();
+    }
+    save(&home, 1.0).unwrap();
+    assert_eq!(names(&home.base), names(&home.target));
     let base = ModelDir::open(&home.base).unwrap();
     for name in ["../x", "a/b", "..", "", "model.safetensors"] {
         fs::remove_dir_all(&home.target).ok();
@@ -125,6 +147,37 @@ fn other_things_are_not_replaced() {
     }
     let values = |_: &str| Err::<Vec<f32>, _>("never asked");
     assert!(save_model(Path::new(".."), &base, &[], values).is_err());
+}
+
+#[test]
+fn what_would_fail_at_the_end_is_found_before() {
+    let home = home(&RandomModel::mini(8));
+    let check = |target: &Path| {
+        let base = ModelDir::open(&home.base).unwrap();
+        check_save(target, &base).map_err(|e| e.to_string())
+    };
+    check(&home.target).unwrap();
+    assert_eq!(names(&home.parent), [""; 0], "nothing is left");
+    check(&home.parent.join("not/yet/there")).unwrap();
+    for target in ["/", ".", "..", "a/.."] {
+        assert!(check(Path::new(target)).unwrap_err().contains("ends in no name"), "{target}");
+    }
+    assert!(check(Path::new("/proc/x")).unwrap_err().contains("making a folder beside it"));
+    fs::write(home.base.join("vocab.json"), "{}").unwrap();
+    check(&home.target).unwrap();
+    fs::remove_file(home.base.join("vocab.json")).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    let fifo = home.base.join("vocab.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(check(&home.target).unwrap_err().contains("vocab.json: it is not a regular file"));
+    fs::remove_file(&fifo).unwrap();
+    let config = fs::read_to_string(home.base.join("config.json")).unwrap();
+    let other = config.replace("\"intermediate_size\": 80", "\"intermediate_size\": 1");
+    assert_ne!(config, other);
+    fs::write(home.base.join("config.json"), other).unwrap();
+    let error = check(&home.target).unwrap_err();
+    assert!(error.contains("gate_proj.weight` has shape [80, 48]"), "{error}");
+    assert!(error.contains("calls for [1, 48]"), "{error}");
 }
 
 #[test]
