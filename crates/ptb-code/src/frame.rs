@@ -26,36 +26,59 @@ pub(crate) enum Silence {
     Nonsense,
 }
 
+/// Bytes asked of the kernel at once.
+const GULP: usize = 64 << 10;
+
 /// A child's end of the conversation.
 #[derive(Debug)]
 pub(crate) struct Channel {
     stream: UnixStream,
     deadline: Instant,
+    /// What came beyond the last message.
+    unread: Vec<u8>,
 }
 
 impl Channel {
     pub(crate) fn new(stream: UnixStream, deadline: Instant) -> Self {
-        Self { stream, deadline }
+        Self { stream, deadline, unread: Vec::new() }
+    }
+
+    /// From here on everything must come before this deadline.
+    pub(crate) fn until(&mut self, deadline: Instant) {
+        self.deadline = deadline;
     }
 
     /// Waits for one message.
-    pub(crate) fn read(&self) -> Result<Frame, Silence> {
-        let mut length = [0; 4];
-        self.fill(&mut length)?;
-        let length = u32::from_le_bytes(length) as usize;
-        if length == 0 || length > MOST_BYTES + 1 {
-            return Err(Silence::Nonsense);
+    pub(crate) fn read(&mut self) -> Result<Frame, Silence> {
+        loop {
+            if let Some((head, rest)) = self.unread.split_first_chunk::<4>() {
+                let length = u32::from_le_bytes(*head) as usize;
+                if length == 0 || length > MOST_BYTES + 1 {
+                    return Err(Silence::Nonsense);
+                }
+                if let Some((body, rest)) = rest.split_at_checked(length) {
+                    let frame = Frame { kind: body[0], content: body[1..].to_vec() };
+                    self.unread = rest.to_vec();
+                    return Ok(frame);
+                }
+            }
+            self.read_some()?;
         }
-        let mut kind = [0];
-        self.fill(&mut kind)?;
-        // Room grows with what really comes, not with what a length promises.
-        let mut content = Vec::new();
-        while content.len() < length - 1 {
-            let from = content.len();
-            content.resize((length - 1).min(from + (64 << 10)), 0);
-            self.fill(&mut content[from..])?;
+    }
+
+    /// Room grows with what really comes, not with what a length promises.
+    fn read_some(&mut self) -> Result<(), Silence> {
+        let from = self.unread.len();
+        let left = self.left()?;
+        self.stream.set_read_timeout(Some(left)).map_err(|_| Silence::Gone)?;
+        self.unread.resize(from + GULP, 0);
+        let read = self.stream.read(&mut self.unread[from..]);
+        self.unread.truncate(from + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => Err(Silence::Gone),
+            Ok(_) => Ok(()),
+            Err(error) => Self::passing(&error),
         }
-        Ok(Frame { kind: kind[0], content })
     }
 
     /// Sends one message.
@@ -68,19 +91,6 @@ impl Channel {
             match (&self.stream).write(rest) {
                 Ok(0) => return Err(Silence::Gone),
                 Ok(n) => rest = &rest[n..],
-                Err(error) => Self::passing(&error)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn fill(&self, mut buffer: &mut [u8]) -> Result<(), Silence> {
-        while !buffer.is_empty() {
-            let left = self.left()?;
-            self.stream.set_read_timeout(Some(left)).map_err(|_| Silence::Gone)?;
-            match (&self.stream).read(buffer) {
-                Ok(0) => return Err(Silence::Gone),
-                Ok(n) => buffer = &mut buffer[n..],
                 Err(error) => Self::passing(&error)?,
             }
         }
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_as_it_was_sent() {
-        let (channel, theirs) = pair(60_000);
+        let (mut channel, theirs) = pair(60_000);
         let other = Channel::new(theirs, Instant::now() + Duration::from_secs(60));
         let content = vec![7; 200_000];
         std::thread::scope(|scope| {
@@ -134,7 +144,7 @@ mod tests {
             (&[1, 0], Silence::Gone),
             (&[], Silence::Gone),
         ] {
-            let (channel, mut theirs) = pair(60_000);
+            let (mut channel, mut theirs) = pair(60_000);
             theirs.write_all(bytes).unwrap();
             drop(theirs);
             assert_eq!(channel.read(), Err(why), "{bytes:?}");
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn silence_ends_with_the_deadline_reading_and_writing() {
-        let (channel, _theirs) = pair(50);
+        let (mut channel, _theirs) = pair(50);
         assert_eq!(channel.read(), Err(Silence::Late));
         let (channel, _theirs) = pair(50);
         assert_eq!(channel.write(b'c', &vec![0; 8 << 20]), Err(Silence::Late));

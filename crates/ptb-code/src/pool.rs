@@ -23,10 +23,11 @@ pub struct Pool {
 type Order = (Job, mpsc::SyncSender<Result<Verdict>>);
 
 impl Pool {
-    /// Finds a Python and starts the workers, all at once; some tenths of a second.
+    /// Finds a Python and starts the workers, all at once. Comes back when the first of them is ready,
+    /// after some tenths of a second; the others join it.
     ///
     /// # Errors
-    /// When there is no Python, no wall, or a worker does not come up.
+    /// When there is no Python, no wall, or the first worker to tell does not come up.
     pub fn start(options: &PoolOptions) -> Result<Self> {
         if options.wall.name() == NoWall::NAME {
             return Err(CodeError::OpenWall { name: NoWall::NAME.to_owned() });
@@ -44,17 +45,15 @@ impl Pool {
         let (ready, readiness) = mpsc::channel();
         let workers = options.workers.max(1);
         let mut pool =
-            Self { queue: Some(queue), threads: Vec::new(), python, reads_library_alone: true };
+            Self { queue: Some(queue), threads: Vec::new(), python, reads_library_alone: false };
         for _ in 0..workers {
             let (setup, orders, ready) = (Arc::clone(&setup), Arc::clone(&orders), ready.clone());
             let wall_clock = options.wall_clock;
             let life = move || match Worker::start(setup, wall_clock) {
                 Ok(worker) => {
-                    let told = ready.send(Ok(worker.is_alone()));
-                    drop(ready);
-                    if told.is_ok() {
-                        work(worker, &orders);
-                    }
+                    // Only the first is listened to.
+                    let _ = ready.send(Ok(worker.is_alone()));
+                    work(worker, &orders);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             };
@@ -64,9 +63,7 @@ impl Pool {
             })?);
         }
         drop(ready);
-        for _ in 0..workers {
-            pool.reads_library_alone &= readiness.recv().map_err(|_| CodeError::Closed)??;
-        }
+        pool.reads_library_alone = readiness.recv().map_err(|_| CodeError::Closed)??;
         Ok(pool)
     }
 

@@ -15,32 +15,31 @@ const MOST_CALLS: usize = 1_000_000;
 pub(crate) enum End {
     /// The tests say that all is well.
     Passed,
-    /// The tests, or the program itself, say that it is not.
+    /// The tests say that it is not.
     Failed(String),
+    /// The program itself says so, and the tests wait for an answer that will not come.
+    Broke(String),
     /// The tests themselves are broken.
     BadTests(String),
     /// No more is heard of the program.
     NoProgram(Silence),
     /// No more is heard of the tests.
     NoChecker(Silence),
-    /// A child did not come as far as its job: our own failure.
-    NotReady,
+}
+
+/// Waits for the first word of a child: that it is confined and ready for its job.
+pub(crate) fn is_ready(child: &mut Channel) -> bool {
+    child.read().is_ok_and(|word| word.kind == b'h')
 }
 
 /// Leads one job to its end.
-pub(crate) fn converse(job: &Job, program: &Channel, checker: &Channel) -> End {
+pub(crate) fn converse(job: &Job, program: &mut Channel, checker: &mut Channel) -> End {
     match lead(job, program, checker) {
         Ok(end) | Err(end) => end,
     }
 }
 
-fn lead(job: &Job, program: &Channel, checker: &Channel) -> Result<End, End> {
-    for child in [program, checker] {
-        let ready = child.read().map_err(|_| End::NotReady)?;
-        if ready.kind != b'h' {
-            return Err(End::NotReady);
-        }
-    }
+fn lead(job: &Job, program: &mut Channel, checker: &mut Channel) -> Result<End, End> {
     let task = json!({ "source": job.source, "entry_point": job.entry_point });
     program.write(b'j', task.to_string().as_bytes()).map_err(End::NoProgram)?;
     // The tests load while the program does; their first question waits in the channel.
@@ -62,8 +61,8 @@ fn lead(job: &Job, program: &Channel, checker: &Channel) -> Result<End, End> {
         let passed_on = match kind {
             b'r' => checker.write(kind, &content),
             b'e' => checker.write(kind, error_name(&content).as_bytes()),
-            b'x' => return Ok(End::Failed("the program left during a call".to_owned())),
-            b'u' => return Ok(End::Failed("the answer is no plain value".to_owned())),
+            b'x' => return Ok(End::Broke("the program left during a call".to_owned())),
+            b'u' => return Ok(End::Broke("the answer is no plain value".to_owned())),
             _ => return Ok(End::NoProgram(Silence::Nonsense)),
         };
         passed_on.map_err(End::NoChecker)?;
@@ -76,10 +75,10 @@ fn loaded(word: &Frame) -> Result<(), End> {
     let name = error_name(&word.content);
     match word.kind {
         b'l' => Ok(()),
-        b'y' => Err(End::Failed(format!("the program does not compile ({name})"))),
-        b's' => Err(End::Failed(format!("the program raised {name} while loading"))),
-        b'x' => Err(End::Failed("the program left while loading".to_owned())),
-        b'n' => Err(End::Failed("the function is not defined".to_owned())),
+        b'y' => Err(End::Broke(format!("the program does not compile ({name})"))),
+        b's' => Err(End::Broke(format!("the program raised {name} while loading"))),
+        b'x' => Err(End::Broke("the program left while loading".to_owned())),
+        b'n' => Err(End::Broke("the function is not defined".to_owned())),
         _ => Err(End::NoProgram(Silence::Nonsense)),
     }
 }
@@ -114,8 +113,9 @@ mod tests {
             }
             (Channel::new(ours, soon), theirs)
         };
-        let ((to_program, _program), (to_checker, checker)) = (side(program), side(checker));
-        let end = converse(&Job::default(), &to_program, &to_checker);
+        let ((mut to_program, _program), (mut to_checker, mut checker)) =
+            (side(program), side(checker));
+        let end = converse(&Job::default(), &mut to_program, &mut to_checker);
         drop(to_checker);
         let heard = std::iter::from_fn(|| checker.read().ok()).collect();
         (end, heard)
@@ -123,16 +123,16 @@ mod tests {
 
     #[test]
     fn only_the_tests_can_say_passed() {
-        let asks: &[(u8, &[u8])] = &[(b'h', b""), (b'c', b"[]"), (b'f', b"an assertion failed")];
+        let asks: &[(u8, &[u8])] = &[(b'c', b"[]"), (b'f', b"an assertion failed")];
         for forged in [b'p', b'f', b't', b'c', b'h', b'l', 0] {
-            let (end, _) = play(&[(b'h', b""), (b'l', b""), (forged, b"")], asks);
+            let (end, _) = play(&[(b'l', b""), (forged, b"")], asks);
             assert_eq!(end, End::NoProgram(Silence::Nonsense), "{forged}");
         }
         for forged in [b'p', b'f', b't', b'c', b'h', b'r', 0] {
-            let (end, _) = play(&[(b'h', b""), (forged, b"")], asks);
+            let (end, _) = play(&[(forged, b"")], asks);
             assert_eq!(end, End::NoProgram(Silence::Nonsense), "{forged}");
         }
-        let (end, heard) = play(&[(b'h', b""), (b'l', b""), (b'r', b"1"), (b'p', b"")], asks);
+        let (end, heard) = play(&[(b'l', b""), (b'r', b"1"), (b'p', b"")], asks);
         assert_eq!(end, End::Failed("an assertion failed".to_owned()));
         assert_eq!(heard[1], Frame { kind: b'r', content: b"1".to_vec() });
     }

@@ -3,13 +3,15 @@
 use crate::frame::{Channel, Silence};
 use crate::job::{Job, Verdict};
 use crate::relay::{self, End};
-use crate::zygote::{Death, Role, Setup, Zygote};
+use crate::zygote::{Death, Harmed, Role, Setup, Zygote};
 use crate::{CodeError, Result};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
+/// Jobs that one child of the tests serves; `zygote.py` has the same number.
+const MOST_JOBS: u32 = 100;
 /// Longest program in bytes.
 pub(crate) const MOST_SOURCE: usize = 1 << 20;
 
@@ -24,6 +26,15 @@ pub(crate) struct Worker {
 struct Pair {
     program: Zygote,
     checker: Zygote,
+    /// The tests' child and the jobs that it has served, while nothing speaks against serving more.
+    serving: Option<(Channel, u32)>,
+}
+
+/// How both children of a job ended: the program's, and the tests' if it had to.
+#[derive(Debug)]
+struct Deaths {
+    program: Death,
+    checker: Option<Death>,
 }
 
 /// What a try came to.
@@ -71,34 +82,38 @@ impl Worker {
     }
 
     fn attempt(&mut self, job: &Job) -> Result<Try> {
-        let pair = match self.pair.take() {
+        let mut pair = match self.pair.take() {
             Some(pair) => pair,
             None => Pair::start(&self.runtime, &self.setup)?,
         };
-        let (end, deaths) = pair.talk(job, Instant::now() + self.wall_clock);
-        match deaths {
-            Some(_) => self.pair = Some(pair),
-            None => pair.bury(&self.runtime),
+        let talk = pair.talk(job, Instant::now() + self.wall_clock);
+        match talk {
+            Ok((_, Some(_))) => self.pair = Some(pair),
+            _ => pair.bury(&self.runtime),
         }
-        Ok(self.judge(end, deaths, job))
+        Ok(match talk {
+            Ok((end, Some(deaths))) => self.judge(end, &deaths, job),
+            Ok((_, None)) => Try::Harmed {
+                why: "it harmed the interpreter that started it",
+                perhaps_the_program: true,
+            },
+            Err(NotReady) => Try::Harmed {
+                why: "the process for it did not come up",
+                perhaps_the_program: false,
+            },
+        })
     }
 
-    /// What the end of the talk and the ends of both children (program, tests) mean.
-    fn judge(&self, end: End, deaths: Option<[Death; 2]>, job: &Job) -> Try {
-        let harmed = |why, perhaps_the_program| Try::Harmed { why, perhaps_the_program };
+    /// What the end of the talk and the ends of both children mean.
+    fn judge(&self, end: End, deaths: &Deaths, job: &Job) -> Try {
         let failed = |reason: String| Try::Done(Ok(Verdict::failed(reason)));
-        let Some([program, checker]) = deaths else {
-            if end == End::NotReady {
-                return harmed("the process for it did not come up", false);
-            }
-            return harmed("it harmed the interpreter that started it", true);
-        };
+        let harmed = |why| Try::Harmed { why, perhaps_the_program: true };
         let (cpu, clock) = (self.setup.cpu_seconds, self.wall_clock.as_secs_f32());
         let too_long =
             |who: &str| failed(format!("{who} took longer than {cpu} s of processor time"));
         match end {
             End::Passed => Try::Done(Ok(Verdict::passed())),
-            End::Failed(reason) => failed(reason),
+            End::Failed(reason) | End::Broke(reason) => failed(reason),
             End::BadTests(why) => {
                 Try::Done(Err(CodeError::BadTests { entry_point: job.entry_point.clone(), why }))
             }
@@ -106,19 +121,20 @@ impl Worker {
                 failed(format!("the program took longer than {clock} s"))
             }
             End::NoProgram(Silence::Nonsense) => failed("the program spoke out of turn".to_owned()),
-            End::NoProgram(Silence::Gone) => match program.signal {
-                _ if program.ran_out(cpu) => too_long("the program"),
+            End::NoProgram(Silence::Gone) => match deaths.program.signal {
+                _ if deaths.program.ran_out(cpu) => too_long("the program"),
                 0 => failed("the program ended itself".to_owned()),
                 // By us, or by the kernel when memory of the machine ran out.
-                libc::SIGKILL => harmed("the program hung up", true),
+                libc::SIGKILL => harmed("the program hung up"),
                 signal => failed(format!("the program crashed with signal {signal}")),
             },
             End::NoChecker(Silence::Late) => {
                 failed(format!("the tests took longer than {clock} s"))
             }
-            End::NoChecker(_) if checker.ran_out(cpu) => too_long("the tests"),
-            End::NoChecker(_) => harmed("the tests broke on the program's answers", true),
-            End::NotReady => harmed("the process for it did not come up", false),
+            End::NoChecker(_) => match deaths.checker {
+                Some(Death { signal: libc::SIGPROF, .. }) => too_long("the tests"),
+                _ => harmed("the tests broke on the program's answers"),
+            },
         }
     }
 }
@@ -139,38 +155,55 @@ impl Death {
     }
 }
 
+/// A child did not come as far as its job: our own failure.
+struct NotReady;
+
 impl Pair {
     fn start(runtime: &Runtime, setup: &Setup) -> Result<Self> {
         let program = Zygote::start(runtime, setup, Role::Program)?;
         let checker = Zygote::start(runtime, setup, Role::Checker)?;
-        Ok(Self { program, checker })
+        Ok(Self { program, checker, serving: None })
     }
 
-    /// One job, and how both children ended: nothing, if a zygote did not answer.
-    fn talk(&self, job: &Job, deadline: Instant) -> (End, Option<[Death; 2]>) {
-        let end = match (self.begin(&self.program, deadline), self.begin(&self.checker, deadline)) {
-            (Some(program), Some(checker)) => relay::converse(job, &program, &checker),
-            _ => End::NotReady,
+    /// One job, and how the children ended: nothing, if a zygote did not answer.
+    fn talk(&mut self, job: &Job, deadline: Instant) -> Result<(End, Option<Deaths>), NotReady> {
+        let mut program = begin(&self.program, deadline)?;
+        let (mut checker, served) = match self.serving.take() {
+            Some(serving) => serving,
+            None => (begin(&self.checker, deadline)?, 0),
         };
-        let ordered = [&self.program, &self.checker].map(Zygote::order_end);
-        let deaths = match ordered {
-            [Ok(()), Ok(())] => match [&self.program, &self.checker].map(Zygote::ended) {
-                [Ok(program), Ok(checker)] => Some([program, checker]),
-                _ => None,
-            },
-            _ => None,
-        };
-        (end, deaths)
+        checker.until(deadline);
+        if !relay::is_ready(&mut program) || (served == 0 && !relay::is_ready(&mut checker)) {
+            return Err(NotReady);
+        }
+        let end = relay::converse(job, &mut program, &mut checker);
+        let ordinary = matches!(end, End::Passed | End::Failed(_));
+        if ordinary && served + 1 < MOST_JOBS {
+            self.serving = Some((checker, served + 1));
+        }
+        Ok((end, self.end().ok()))
     }
 
-    fn begin(&self, zygote: &Zygote, deadline: Instant) -> Option<Channel> {
-        let (ours, theirs) = UnixStream::pair().ok()?;
-        zygote.begin(&theirs).ok()?;
-        Some(Channel::new(ours, deadline))
+    /// Ends the program's child, and the tests' one unless it will serve again.
+    fn end(&self) -> Result<Deaths, Harmed> {
+        self.program.order_end()?;
+        let checker = if self.serving.is_none() {
+            self.checker.order_end()?;
+            Some(self.checker.ended()?)
+        } else {
+            None
+        };
+        Ok(Deaths { program: self.program.ended()?, checker })
     }
 
     fn bury(self, runtime: &Runtime) {
         self.program.bury(runtime);
         self.checker.bury(runtime);
     }
+}
+
+fn begin(zygote: &Zygote, deadline: Instant) -> Result<Channel, NotReady> {
+    let (ours, theirs) = UnixStream::pair().map_err(|_| NotReady)?;
+    zygote.begin(&theirs).map_err(|_| NotReady)?;
+    Ok(Channel::new(ours, deadline))
 }

@@ -114,7 +114,7 @@ impl Zygote {
         if !message.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(Harmed);
         }
-        let order = [IoSlice::new(b"j")];
+        let order = [IoSlice::new(b"b")];
         match rustix::net::sendmsg(&self.door, &order, &mut message, SendFlags::NOSIGNAL) {
             Ok(1) => Ok(()),
             _ => Err(Harmed),

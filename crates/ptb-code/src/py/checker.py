@@ -1,6 +1,11 @@
-"""The child that runs the tests of one job. It alone says whether they passed."""
+"""The child that runs the tests of jobs, one after another. It alone says whether they passed.
+
+Tests are trusted and of a program come plain values only, so one process can do for many jobs as long
+as nothing out of the ordinary happens; then it is ended, and the next job gets a new one.
+"""
 import builtins
 import random
+import signal
 import sys
 import types
 
@@ -16,8 +21,9 @@ class Unaskable(BaseException):
 class Candidate:
     """Stands for the program's function: each call is a question to the other process."""
 
-    def __init__(self, channel):
+    def __init__(self, channel, reader):
         self.channel = channel
+        self.reader = reader
         self.spoiled = False
 
     def __call__(self, *args, **named):
@@ -26,7 +32,7 @@ class Candidate:
         except NotPlain:
             raise Unaskable from None
         write_frame(self.channel, b"c", question)
-        kind, content = read_frame(self.channel)
+        kind, content = self.reader.frame()
         if kind == b"e":
             raise exception_of(content)
         try:
@@ -58,25 +64,35 @@ def load_tests(job, candidate):
     return names["check"]
 
 
-def run_checker(channel):
-    _, text = read_frame(channel)
-    job = json.loads(text)
+def judge(channel, reader, job):
+    """The kind and the content of the verdict's frame."""
     random.seed(0)
-    candidate = Candidate(channel)
+    candidate = Candidate(channel, reader)
     try:
         check = load_tests(job, candidate)
     except BaseException as error:
-        return write_frame(channel, b"t", repr(error)[:200].encode("utf-8", "replace"))
+        return b"t", repr(error)[:200].encode("utf-8", "replace")
     try:
         check(candidate)
     except Spoiled:
         pass
     except Unaskable:
-        return write_frame(channel, b"t", b"they call it with something that is no plain value")
+        return b"t", b"they call it with something that is no plain value"
     except AssertionError:
-        return write_frame(channel, b"f", b"an assertion failed")
+        return b"f", b"an assertion failed"
     except BaseException as error:
-        return write_frame(channel, b"f", b"raised " + builtin_name(error))
+        return b"f", b"raised " + builtin_name(error)
     if candidate.spoiled:
-        return write_frame(channel, b"f", b"answered with something that is no plain value")
-    write_frame(channel, b"p")
+        return b"f", b"the answer is no plain value"
+    return b"p", b""
+
+
+def run_checker(channel, seconds):
+    reader = Reader(channel)
+    while True:
+        _, text = reader.frame()
+        # The limit that begins anew with each job; its signal ends this process.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        kind, content = judge(channel, reader, json.loads(text))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        write_frame(channel, kind, content)

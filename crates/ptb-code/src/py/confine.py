@@ -65,7 +65,7 @@ class Program(ctypes.Structure):
 
 def confine(limits):
     """Limits, then the filter of system calls. Raises when any of it fails."""
-    seconds = limits["cpu_seconds"]
+    seconds = limits["all_cpu_seconds"]
     lower(resource.RLIMIT_AS, limits["memory"])
     lower(resource.RLIMIT_NOFILE, 64)
     # One second between the signal that can be caught and the one that cannot.

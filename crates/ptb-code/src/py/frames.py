@@ -3,25 +3,36 @@ the content."""
 import os
 
 
-def read_whole(channel, size):
-    parts = bytearray()
-    while len(parts) < size:
-        some = os.read(channel, min(size - len(parts), 1 << 20))
-        if not some:
-            # Whoever asked is gone, and so is the reason for this process.
-            os._exit(0)
-        parts += some
-    return bytes(parts)
+class Reader:
+    """Takes messages from a descriptor, mostly with one call of the system each."""
 
+    def __init__(self, channel):
+        self.channel = channel
+        self.unread = b""
 
-def read_frame(channel):
-    size = int.from_bytes(read_whole(channel, 4), "little")
-    content = read_whole(channel, size)
-    return content[:1], content[1:]
+    def frame(self):
+        self.want(4)
+        size = int.from_bytes(self.unread[:4], "little") + 4
+        self.want(size)
+        kind, content = self.unread[4:5], self.unread[5:size]
+        self.unread = self.unread[size:]
+        return kind, content
+
+    def want(self, size):
+        parts = [self.unread]
+        missing = size - len(self.unread)
+        while missing > 0:
+            some = os.read(self.channel, max(missing, 1 << 16))
+            if not some:
+                # Whoever asked is gone, and so is the reason for this process.
+                os._exit(0)
+            parts.append(some)
+            missing -= len(some)
+        self.unread = b"".join(parts)
 
 
 def write_frame(channel, kind, content=b""):
-    data = memoryview((len(content) + 1).to_bytes(4, "little") + kind + content)
+    data = (len(content) + 1).to_bytes(4, "little") + kind + content
     while data:
         data = data[os.write(channel, data):]
 

@@ -4,9 +4,9 @@ import sys
 import types
 
 
-def run_program(channel):
-    _, text = read_frame(channel)
-    job = json.loads(text)
+def run_program(channel, _seconds):
+    reader = Reader(channel)
+    job = json.loads(reader.frame()[1])
     random.seed(0)
     # A module of that name, because dataclasses and others look their module up.
     module = types.ModuleType("__main__")
@@ -26,8 +26,7 @@ def run_program(channel):
         return write_frame(channel, b"n")
     write_frame(channel, b"l")
     while True:
-        _, text = read_frame(channel)
-        args, named = decode(text)
+        args, named = decode(reader.frame()[1])
         try:
             value = function(*args, **named)
         except Exception as error:

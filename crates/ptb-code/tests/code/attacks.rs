@@ -54,9 +54,9 @@ fn attack(source: &str) -> Result<(), Failed> {
     ensure(plain, || format!("not of our making: {:?}", verdict.reason))?;
     ensure(took < LIMIT, || format!("took {took:?}"))?;
     println!("  {} after {:.1} s", verdict.reason, took.as_secs_f32());
-    // Two walls, each of helper, PID 1 and forking Python.
+    // Two walls, each of helper, PID 1 and forking Python; and the tests' child may serve again.
     let left = processes::below(std::process::id());
-    ensure(left.len() == 6, || format!("{} processes live: {left:?}", left.len()))?;
+    ensure((6..=7).contains(&left.len()), || format!("{} processes live: {left:?}", left.len()))?;
     expect_verdict(pool().run(&length_job(LENGTH)), true, "all tests passed")
 }
 
