@@ -12,7 +12,7 @@ use crate::help::{
     Outcome, TIME, Which, below, check, gone, model, request, runtime, spec, wait_until,
 };
 
-/// `be-a-harness ENGINE DIR [SECONDS] [plain]`: starts an engine and waits to be killed; tells of an error and
+/// `be-a-harness ENGINE DIR [SECONDS] [plain | if-possible]`: starts an engine and waits to be killed; tells of an error and
 /// whether it may pass.
 pub(crate) fn harness() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(2).collect();
@@ -24,11 +24,14 @@ pub(crate) fn harness() -> ExitCode {
     if args.iter().any(|arg| arg == "plain") {
         spec.sandbox = Sandboxing::Never;
     }
+    if args.iter().any(|arg| arg == "if-possible") {
+        spec.sandbox = Sandboxing::IfPossible;
+    }
     let Ok(runtime) = runtime() else { return ExitCode::FAILURE };
     println!("starting");
     match runtime.block_on(which.engine().start(&spec)) {
         Ok(running) => {
-            println!("answers: {}", running.endpoint());
+            println!("answers: {:?}", running.isolation());
             std::thread::sleep(TIME);
         }
         Err(e) => println!("{}: {e}", if e.retryable() { "retryable" } else { "final" }),
@@ -47,13 +50,19 @@ struct Harness {
 
 impl Harness {
     fn start(which: Which, args: &[&str], mark: &str) -> Result<Self, Failed> {
+        Self::start_with(which, args, mark, |command| command)
+    }
+
+    fn start_with(
+        which: Which,
+        args: &[&str],
+        mark: &str,
+        change: impl Fn(&mut Command) -> &mut Command,
+    ) -> Result<Self, Failed> {
         let home = model(&RandomModel::mini(1))?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["be-a-harness", which.name()])
-            .arg(home.path())
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["be-a-harness", which.name()]).arg(home.path()).args(args);
+        let mut child = change(&mut command).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
         check(lines.next().transpose()?.as_deref() == Some("starting"), "it does not start")?;
         let there = || below(child.id()).iter().any(|(_, line)| line.contains(mark));
@@ -120,4 +129,23 @@ pub(crate) fn plain(which: Which) -> Outcome {
     all_gone(&all)?;
     let path = socket.trim_start_matches("unix:");
     check(!std::path::Path::new(path).exists(), format!("{path} is left"))
+}
+
+/// An installation that cannot live behind the wall (it wants to show a place that the wall builds itself) is
+/// run without one where that is allowed, with the reason told, and refused where it is not.
+pub(crate) fn fallback(which: Which) -> Outcome {
+    fn odd(command: &mut Command) -> &mut Command {
+        command.env("PYTHONPATH", "/etc/ssl")
+    }
+    let mut harness = Harness::start_with(which, &["200", "if-possible"], "serve.py", odd)?;
+    let said = harness.lines.next().transpose()?.unwrap_or_default();
+    check(said.contains(r#"wall: "none""#) && said.contains("/etc/ssl"), said)?;
+    harness.child.kill()?;
+    harness.child.wait()?;
+    harness.all_gone()?;
+    let home = model(&RandomModel::mini(1))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["be-a-harness", which.name()]).arg(home.path());
+    let said = String::from_utf8(odd(&mut command).output()?.stdout)?;
+    check(said.contains("final: failed to build the engine's sandbox: "), said)
 }

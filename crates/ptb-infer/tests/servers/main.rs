@@ -38,7 +38,10 @@ fn main() -> ExitCode {
         ("server_that_takes_too_long_is_ended", life::impatience),
     ];
     // One of the two is enough for what is the same for both, and it starts in a fifth of the time.
-    let quick: [(&str, Test); 1] = [("serves_without_a_sandbox_and_is_ended_whole", life::plain)];
+    let quick: [(&str, Test); 2] = [
+        ("serves_without_a_sandbox_and_is_ended_whole", life::plain),
+        ("falls_back_to_no_sandbox_and_says_so", life::fallback),
+    ];
     let mut trials = Vec::new();
     for which in [Which::Transformers, Which::Vllm] {
         let quick = quick.into_iter().filter(|_| which == Which::Transformers);
