@@ -45,7 +45,7 @@ struct Harness {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
     processes: Vec<(u32, String)>,
-    _model: tempfile::TempDir,
+    _dirs: [tempfile::TempDir; 2],
 }
 
 impl Harness {
@@ -60,8 +60,11 @@ impl Harness {
         change: impl Fn(&mut Command) -> &mut Command,
     ) -> Result<Self, Failed> {
         let home = model(&RandomModel::mini(1))?;
+        // A harness that is killed leaves its directories behind.
+        let scratch = tempfile::tempdir()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["be-a-harness", which.name()]).arg(home.path()).args(args);
+        command.env("TMPDIR", scratch.path());
         let mut child = change(&mut command).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
         check(lines.next().transpose()?.as_deref() == Some("starting"), "it does not start")?;
@@ -70,7 +73,7 @@ impl Harness {
         std::thread::sleep(Duration::from_millis(300));
         let processes = below(child.id());
         check(processes.len() >= 2, format!("{processes:?}"))?;
-        Ok(Self { child, lines, processes, _model: home })
+        Ok(Self { child, lines, processes, _dirs: [home, scratch] })
     }
 
     fn all_gone(&self) -> Outcome {
