@@ -202,3 +202,176 @@ fn the_hub_cache_gives_both_splits() {
     write_parquet(&snapshot.join("train-00000-of-00001.parquet"), &[("1+2?", "#### 3")]);
     assert_eq!(dataset.train().unwrap()[0].target, "3");
 }
+
+/// What a benchmark's data says, wrong in every column that it names.
+#[test]
+fn wrong_columns_are_named_with_their_line() {
+    let gpqa = r#"{"Record ID":"r","Question":"q","Correct Answer":"a","Incorrect Answer 1":"b","Incorrect Answer 2":"c","Incorrect Answer 3":"d"}"#;
+    let humaneval = r#"{"task_id":"T/0","prompt":"def f():\n","entry_point":"f","canonical_solution":"    pass","test":"def check(c): pass"}"#;
+    let bfcl = r#"{"id":"e_0","question":[[{"role":"user","content":"q"}]],"function":[{"name":"f","parameters":{"type":"dict","properties":{}}}],"ground_truth":["f(a=1)"]}"#;
+    let aime = r#"{"id":"0","problem":"p","answer":7}"#;
+    let cases = [
+        ("gpqamain", gpqa, "\"Record ID\"", "\"id\"", "the record has no field `Record ID`"),
+        (
+            "gpqamain",
+            gpqa,
+            "Incorrect Answer 2",
+            "Wrong 2",
+            "the record has no field `Incorrect Answer 2`",
+        ),
+        (
+            "gpqamain",
+            gpqa,
+            ":\"d\"",
+            ":4",
+            "the field `Incorrect Answer 3` holds a number, not a string",
+        ),
+        (
+            "gpqamain",
+            gpqa,
+            ":\"a\"",
+            ":null",
+            "the field `Correct Answer` holds null, not a string or a number",
+        ),
+        (
+            "humaneval",
+            humaneval,
+            "\"test\"",
+            "\"tests\"",
+            "the field `test` is not there, or not a text",
+        ),
+        ("humaneval", humaneval, "\"f\"", "\"f()\"", "it is not the name of a Python function"),
+        ("humaneval", humaneval, "task_id", "task", "the record has no field `task_id`"),
+        ("bfcl", bfcl, "[[{\"role\"", "[[{\"roel\"", "the field `question` holds no conversation"),
+        ("bfcl", bfcl, "\"user\"", "\"robot\"", "the field `question` holds no conversation"),
+        (
+            "bfcl",
+            bfcl,
+            "[[{\"role\":\"user\",\"content\":\"q\"}]]",
+            "[[]]",
+            "the conversation in the field `question` is empty",
+        ),
+        (
+            "bfcl",
+            bfcl,
+            "[[{\"role\":\"user\",\"content\":\"q\"}]]",
+            "\"q\"",
+            "the field `question` holds no conversation",
+        ),
+        ("bfcl", bfcl, "\"parameters\"", "\"params\"", "a function without `name` or `parameters`"),
+        (
+            "bfcl",
+            bfcl,
+            "[\"f(a=1)\"]",
+            "[\"f(a=1)\",\"g()\"]",
+            "the field `ground_truth` holds a list, not a string or a number",
+        ),
+        (
+            "bfcl",
+            bfcl,
+            "f(a=1)",
+            "f(a=b)",
+            "cannot score against the target `f(a=b)`: a value is not a literal",
+        ),
+        (
+            "bfcl",
+            bfcl,
+            "f(a=1)",
+            "f(a=",
+            "cannot score against the target `f(a=`: it is not Python",
+        ),
+        ("aime2025", aime, "7", "[7,8]", "the field `answer` holds a list"),
+        ("aime2025", aime, ":7", ":\"seven\"", "cannot score against the target `seven`"),
+        ("aime2025", aime, "problem", "question", "the record has no field `problem`"),
+    ];
+    let registry = Registry::load(&[]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.jsonl");
+    for (id, good, part, wrong, told) in cases {
+        let entry = registry.benchmark(id).unwrap();
+        fs::write(&path, good).unwrap();
+        assert_eq!(load(entry, Some(&path)).unwrap().samples.len(), 1, "{id}");
+        assert!(good.contains(part), "{part}");
+        fs::write(&path, format!("\n{}", good.replace(part, wrong))).unwrap();
+        let e = load(entry, Some(&path)).unwrap_err().to_string();
+        assert!(
+            e.contains("test.jsonl:2: ") && e.contains(told) && e.contains("hint:"),
+            "{e} instead of {told}"
+        );
+        // Cut off in the middle, and the same record twice.
+        fs::write(&path, format!("{good}\n{}", &good[..good.len() / 2])).unwrap();
+        let e = load(entry, Some(&path)).unwrap_err().to_string();
+        assert!(e.contains("test.jsonl:2: the line is not JSON") && e.contains("hint:"), "{e}");
+        fs::write(&path, format!("{good}\n{good}")).unwrap();
+        let e = load(entry, Some(&path)).unwrap_err().to_string();
+        assert!(
+            e.contains("test.jsonl:2: the id `") && e.contains("is that of line 1 as well"),
+            "{e}"
+        );
+    }
+}
+
+#[test]
+fn broken_csv_names_its_line() {
+    let head = "Record ID,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\n";
+    let row = "r1,\"q,\nmore\",a,b,c,d\n";
+    let cases: &[(Vec<u8>, &str)] = &[
+        (Vec::new(), "it has no records"),
+        (head.into(), "it has no records"),
+        (
+            format!("{head}{row}r2,q,a,b,c\n").into(),
+            "gpqa_main.csv:4: the row has 5 columns instead of 6",
+        ),
+        (
+            format!("{head}{row}r1,q,a,b,c,d\n").into(),
+            "gpqa_main.csv:4: the id `r1` is that of line 2 as well",
+        ),
+        (
+            [head.as_bytes(), row.as_bytes(), b"r2,\xff,a,b,c,d\n"].concat(),
+            "gpqa_main.csv:4: the row is not UTF-8 text",
+        ),
+        ([b"\xff,", head.as_bytes(), row.as_bytes()].concat(), "the row is not UTF-8 text"),
+        (
+            format!("{}{row}", head.replace("Question", "Frage")).into(),
+            "gpqa_main.csv:2: the record has no field `Question`",
+        ),
+        (
+            format!("{}{row}", head.replace("Question", "Record ID")).into(),
+            "the column `Record ID` is there twice",
+        ),
+        ("r1,q,a,b,c,d\nr2,q,a,b,c,d\n".into(), "gpqa_main.csv:2: the record has no field"),
+    ];
+    let registry = Registry::load(&[]).unwrap();
+    let gpqa = registry.benchmark("gpqamain").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gpqa_main.csv");
+    for (text, told) in cases {
+        fs::write(&path, text).unwrap();
+        let e = load(gpqa, Some(&path)).unwrap_err().to_string();
+        assert!(e.contains(told) && e.contains("hint:"), "{e} instead of {told}");
+    }
+    fs::write(&path, format!("\u{feff}{head}{row}").replace('\n', "\r\n")).unwrap();
+    let sample = load(gpqa, Some(dir.path())).unwrap().samples.remove(0);
+    assert_eq!(
+        (sample.question.as_str(), sample.id.as_str(), sample.line),
+        ("q,\r\nmore", "r1", 2)
+    );
+    assert_eq!(sample.choices.len(), 4);
+    assert_eq!(sample.choices["ABCD".find(&sample.target).unwrap()], "a");
+}
+
+#[test]
+fn folders_hold_files_under_their_real_names() {
+    let registry = Registry::load(&[]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let humaneval = registry.benchmark("humaneval").unwrap();
+    let e = load(humaneval, Some(dir.path())).unwrap_err().to_string();
+    assert!(e.contains("the folder has no test.jsonl") && e.contains("HumanEval.jsonl"), "{e}");
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../registry/benchmarks/humaneval/sample.jsonl");
+    fs::copy(&sample, dir.path().join("HumanEval.jsonl")).unwrap();
+    assert_eq!(load(humaneval, Some(dir.path())).unwrap().samples.len(), 5);
+    // A file of the name that is asked for first wins.
+    fs::write(dir.path().join("test.jsonl"), "").unwrap();
+    assert!(load(humaneval, Some(dir.path())).is_err());
+}

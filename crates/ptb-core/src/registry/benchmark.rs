@@ -456,3 +456,55 @@ impl Benchmark {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a benchmark with these tables says of itself.
+    fn fault(data: &str, prompt: &str, scorer: &str) -> Option<String> {
+        let text = format!(
+            "name = \"x\"\ntask = \"\"\n[data]\npath = \".\"\n{data}\n{prompt}\n[generation]\nmax_tokens = 1\n\
+             [scorer]\n{scorer}\n[evaluate]\nseeds = [1]\n"
+        );
+        let benchmark: Benchmark = toml::from_str(&text).unwrap();
+        benchmark.fault().map(|(at, message, hint)| {
+            assert!(text.contains(at), "{at} is not in {text}");
+            format!("{message}; {hint}")
+        })
+    }
+
+    #[test]
+    fn tables_must_fit_each_other() {
+        let prompt = "[[prompt.messages]]\nrole = \"user\"\ncontent = \"{{ question }}\"";
+        let code = "kind = \"code\"\ntests = \"t\"\nentry_point = \"e\"";
+        let choices = "[data.choices]\nwrong = [\"w\"]";
+        for (data, prompt, scorer) in [
+            ("", prompt, "kind = \"numeric\"\nboxed = true"),
+            ("", prompt, code),
+            (choices, prompt, "kind = \"choice\""),
+            ("tools = \"f\"", prompt, "kind = \"tool-call\""),
+            ("conversation = true", "", "kind = \"exact\""),
+        ] {
+            assert_eq!(fault(data, prompt, scorer), None);
+        }
+        for (data, prompt, scorer, told) in [
+            ("", "[prompt]\nmessages = []", "kind = \"exact\"", "the prompt has no messages"),
+            ("conversation = true", prompt, "kind = \"exact\"", "bring their own conversation"),
+            ("", prompt, "kind = \"code\"\ntests = \"t\"", "needs `tests` and `entry_point`"),
+            ("", prompt, "kind = \"exact\"\ntests = \"t\"", "are for the scorer `code`"),
+            ("", prompt, "kind = \"choice\"", "needs choices; add [data.choices]"),
+            ("", prompt, "kind = \"tool-call\"", "needs functions that can be called"),
+            ("", prompt, "kind = \"exact\"\nboxed = true", "`boxed` is for the scorer `numeric`"),
+            (
+                "[data.choices]\nwrong = []",
+                prompt,
+                "kind = \"choice\"",
+                "there are 0 wrong choices",
+            ),
+        ] {
+            let said = fault(data, prompt, scorer).unwrap_or_default();
+            assert!(said.contains(told), "{said:?} instead of {told}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::error::TaskError;
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Records, TaskError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = ReaderBuilder::new().from_reader(bytes);
-    let columns = reader.headers().map_err(|e| fault(path, &e))?.clone();
+    let columns = reader.headers().map_err(|e| fault(path, bytes, &e))?.clone();
     let mut names = HashSet::new();
     if let Some(twice) = columns.iter().find(|name| !names.insert(*name)) {
         let reason = format!("the column `{}` is there twice", crate::error::shorten(twice));
@@ -21,8 +21,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Records, TaskError> {
     }
     let mut records = Vec::new();
     let mut row = StringRecord::new();
-    while reader.read_record(&mut row).map_err(|e| fault(path, &e))? {
-        let line = row.position().map_or(0, csv::Position::line) as usize;
+    let (mut seen, mut line) = (0, 1);
+    while reader.read_record(&mut row).map_err(|e| fault(path, bytes, &e))? {
+        let start = row.position().map_or(seen, |p| begin(bytes, p));
+        line += lines(&bytes[seen..start]);
+        seen = start;
         let fields = columns.iter().zip(&row);
         let fields: Map<String, Value> =
             fields.map(|(name, text)| (name.to_owned(), text.into())).collect();
@@ -31,8 +34,19 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Records, TaskError> {
     Ok(records)
 }
 
-fn fault(path: &Path, e: &csv::Error) -> TaskError {
-    let line = e.position().map_or(0, |p| p.line() as usize);
+/// Where a row begins. The reader's position may stand before the rest of the line end before it, and its own count
+/// of lines with it.
+fn begin(bytes: &[u8], position: &csv::Position) -> usize {
+    let at = (position.byte() as usize).min(bytes.len());
+    at + bytes[at..].iter().take_while(|b| b"\r\n".contains(b)).count()
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|b| **b == b'\n').count()
+}
+
+fn fault(path: &Path, bytes: &[u8], e: &csv::Error) -> TaskError {
+    let line = e.position().map_or(1, |p| 1 + lines(&bytes[..begin(bytes, p)]));
     let (reason, hint) = match e.kind() {
         ErrorKind::Utf8 { .. } => ("the row is not UTF-8 text".to_owned(), "save it as UTF-8"),
         ErrorKind::UnequalLengths { expected_len, len, .. } => (

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Graded;
+use super::{Graded, is_space};
 use crate::data::Sample;
 use crate::error::{TaskError, shorten};
 
@@ -103,10 +103,6 @@ fn bare<'t>(text: &'t str, parens: &Regex) -> Cow<'t, str> {
     }
     out.push_str(&text[copied..]);
     Cow::Owned(out)
-}
-
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub fn check(scorer: &Scorer, sample: &Sample) -> Result<(), TaskError> {
         ScorerKind::Exact => Ok(()),
         ScorerKind::Choice => choice::check(sample),
         ScorerKind::Code => code::program(scorer, "", sample).map(drop),
-        ScorerKind::ToolCall => tool_call::target(&sample.target).map(drop),
+        ScorerKind::ToolCall => tool_call::check(&sample.target),
     }
 }
 
@@ -119,6 +119,11 @@ pub fn score(scorer: &Scorer, reply: &Reply<'_>, sample: &Sample) -> Result<Outc
         ScorerKind::ToolCall => tool_call::grade(reply, sample)?,
     };
     Ok(Outcome::Graded(graded))
+}
+
+/// Python's white space: Unicode's, and the four separators of ASCII.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 fn exact(completion: &str, target: &str) -> Graded {

@@ -40,7 +40,7 @@ pub enum LastNumber {
 /// separators and emphasis, and without points that no digit follows, it consists of numerals and points, after
 /// at most one hyphen-minus. A word with anything else glued to it (`18%`, `x=18`, `18th`) is not one.
 pub fn last_number(text: &str) -> LastNumber {
-    for word in text.rsplit(char::is_whitespace) {
+    for word in text.rsplit(super::is_space) {
         let bare = strip_signs(word);
         let body = bare.strip_prefix('-').unwrap_or(&bare);
         let numerals = body.chars().filter(|c| *c != '.').collect::<Vec<_>>();

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::is_space;
+
 /// A block of thought as the reference takes it out of a reply, attributes included.
 static THOUGHT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let attributes = r#"(?:\s+signature="[^"]*")?(?:\s+redacted="true")?\s*"#;
@@ -18,10 +20,10 @@ pub(super) fn said(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     };
     let (before, after) = (&text[..block.start()], &text[block.end()..]);
-    if before.trim().is_empty() {
-        return Cow::Borrowed(after.trim());
+    if before.trim_matches(is_space).is_empty() {
+        return Cow::Borrowed(after.trim_matches(is_space));
     }
-    Cow::Owned(format!("{before}{after}").trim().to_owned())
+    Cow::Owned(format!("{before}{after}").trim_matches(is_space).to_owned())
 }
 
 #[cfg(test)]

@@ -29,12 +29,12 @@ type Calls = Vec<Result<Call, String>>;
 /// As many calls are read as it takes to know that there is more than one.
 const ENOUGH: usize = 2;
 
-/// A reference answer: one call in Python.
-pub(super) fn target(target: &str) -> Result<Vec<String>, TaskError> {
-    read_target(target).map(|call| call.arguments.into_keys().collect())
+/// Checks that a reference answer is one call in Python.
+pub(super) fn check(target: &str) -> Result<(), TaskError> {
+    read(target).map(drop)
 }
 
-fn read_target(target: &str) -> Result<Call, TaskError> {
+fn read(target: &str) -> Result<Call, TaskError> {
     let fail = |reason: String| TaskError::Target { target: shorten(target), reason };
     let mut calls = python::calls(target).map_err(fail)?;
     match (calls.pop(), calls.is_empty()) {
@@ -46,7 +46,7 @@ fn read_target(target: &str) -> Result<Call, TaskError> {
 /// Grades the calls of a reply: those that the server read, else those of its text. A call that cannot be read
 /// is a call, and a wrong one.
 pub(super) fn grade(reply: &Reply<'_>, sample: &Sample) -> Result<Graded, TaskError> {
-    let target = read_target(&sample.target)?;
+    let target = read(&sample.target)?;
     let calls: Calls = match reply.tool_calls {
         Some(calls) => calls
             .iter()
@@ -93,10 +93,10 @@ mod tests {
         for text in
             ["", "f", "f(1)", "f(**a)", "f(a=b)", "f(a=1); g()", "[f(a=1), f()]", "f(a=", "x = f()"]
         {
-            let e = target(text).unwrap_err().to_string();
+            let e = check(text).unwrap_err().to_string();
             assert!(e.contains("cannot score against") && e.contains("hint:"), "{text}: {e}");
         }
-        assert_eq!(target("f(a=1, b=(2, -3.5))").unwrap(), ["a", "b"]);
+        check("f(a=1, b=(2, -3.5))").unwrap();
     }
 
     #[test]

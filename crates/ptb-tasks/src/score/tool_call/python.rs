@@ -10,9 +10,10 @@ use super::value::{Int, Plain};
 const LONGEST: usize = 32 << 10;
 /// Deepest nesting of a value.
 const DEEPEST: usize = 64;
-/// Stack of the thread that parses, in bytes. A source can nest as deep as it is long, and its tree is taken down
-/// by recursion: this is some times what the longest source takes.
-const STACK: usize = 256 << 20;
+/// Stack of the thread that parses, in bytes for each byte of the source, and at least. A source can nest as deep as
+/// it is long, and its tree is taken down by recursion: this is some times what that takes.
+const STACK_PER_BYTE: usize = 8 << 10;
+const LEAST_STACK: usize = 1 << 20;
 
 /// The calls that a source consists of: expressions, each a call with named arguments of literal values, or a list
 /// of such calls.
@@ -26,7 +27,8 @@ pub(super) fn calls(source: &str) -> Result<Vec<Call>, String> {
             let parsed = parsed.map_err(|e| format!("it is not Python: {}", e.error))?;
             of_module(parsed.syntax())
         };
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, parse);
+        let stack = LEAST_STACK.max(source.len() * STACK_PER_BYTE);
+        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, parse);
         let thread = thread.map_err(|e| format!("no thread can be started to parse it: {e}"))?;
         thread.join().map_err(|_| "the Python parser gave up on it".to_owned())?
     })
