@@ -79,16 +79,22 @@ struct Head {
     schema: Option<u64>,
 }
 
-/// Reads a regular file of at most `limit` bytes.
-pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+/// Opens a file that somebody else may have put there: devices and fifos are refused and not waited for.
+fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
     use std::os::unix::fs::OpenOptionsExt;
     // Without O_NONBLOCK a fifo of that name would be waited for.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    match meta.is_file() {
+        true => Ok((file, meta)),
+        false => Err(io::Error::other("it is not a regular file")),
     }
+}
+
+/// Reads a regular file of at most `limit` bytes.
+pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let (file, meta) = open_regular(path)?;
     if meta.len() > limit {
         return Err(io::Error::other(format!(
             "it has {} bytes, more than the {limit} allowed",
@@ -225,17 +231,25 @@ fn cut_torn_line(mut file: &File) -> io::Result<()> {
     if end < original { file.set_len(end) } else { Ok(()) }
 }
 
+/// Longest line of a log: an answer of a server, as it is escaped, has room in it.
+const MAX_LINE: u64 = 512 << 20;
+
 /// Reads a JSON Lines log of our own. A torn last line is left out; any other bad line is an error
 /// that names it.
 pub fn read_log<T: Schema>(path: &Path) -> Result<Vec<T>, FileError> {
     use std::io::BufRead;
-    let file = File::open(path).map_err(FileError::io("read", path))?;
+    let (file, _) = open_regular(path).map_err(FileError::io("read", path))?;
     let mut reader = io::BufReader::new(file);
     let (mut out, mut line, mut number) = (Vec::new(), Vec::new(), 0usize);
     loop {
         line.clear();
         number += 1;
-        let n = reader.read_until(b'\n', &mut line).map_err(FileError::io("read", path))?;
+        let mut bounded = reader.by_ref().take(MAX_LINE);
+        let n = bounded.read_until(b'\n', &mut line).map_err(FileError::io("read", path))?;
+        if n as u64 == MAX_LINE {
+            let reason = format!("line {number}: it has more than the {MAX_LINE} bytes allowed");
+            return Err(FileError::Invalid { path: path.to_owned(), kind: T::KIND, reason });
+        }
         if n == 0 || line.last() != Some(&b'\n') {
             return Ok(out);
         }

@@ -85,7 +85,8 @@ impl Prepared {
         let max_tokens = asking.max_tokens as usize;
         let (sampling, seed) = (Some(self.sampling), Some(u64::from(seed)));
         if asking.manner == Manner::Chat {
-            let (messages, tools) = (asked.messages.clone(), self.dataset.samples[index].tools.clone());
+            let (messages, tools) =
+                (asked.messages.clone(), self.dataset.samples[index].tools.clone());
             let (max_tokens, kwargs) = (Some(max_tokens), serde_json::Map::new());
             let call = ChatCall { messages, tools, kwargs, max_tokens, sampling, seed, stop };
             return Ok(asking.client.chat(&call).await?);
@@ -136,7 +137,9 @@ impl Prepared {
         let probe = CompletionRequest::new(Prompt::Tokens(self.encode("1")?), 1);
         let asked = || async { Ok(asking.client.complete(&probe).await?) };
         match asking.patiently(asked).await {
-            Err(EvalError::Engine(InferError::Rejected { status: 400 | 422, .. })) => Ok(Manner::Text),
+            Err(EvalError::Engine(InferError::Rejected { status: 400 | 422, .. })) => {
+                Ok(Manner::Text)
+            }
             Err(e) => Err(e),
             Ok(_) => Ok(Manner::Tokens),
         }

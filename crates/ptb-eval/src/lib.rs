@@ -27,10 +27,10 @@ mod tally;
 mod weights;
 
 pub use error::EvalError;
-pub use ptb_code::CodeError;
 pub use evaluation::{Answered, Evaluation};
 pub use grader::Grader;
 pub use prepare::{EvalSpec, Prepared};
+pub use ptb_code::CodeError;
 pub use rescore::rescore;
 pub use serve::{Given, Serve, Told};
 pub use store::SampleRecord;

@@ -82,6 +82,8 @@ impl Prepared {
             Asking { engine, client, manner: Manner::Tokens, max_tokens, level, cancel };
         asking.manner = self.manner(&asking).await?;
         let missing = self.missing_places();
+        let most = self.spec.max_connections;
+        let at_once = asking.engine.connections().map_or(most, |n| n.min(most)).max(1);
         let mut stores = std::mem::take(&mut self.stores);
         let (mut fresh, mut end) = (Vec::with_capacity(missing.len()), Ok(()));
         let (this, total) = (&*self, self.total() as u64);
@@ -90,7 +92,7 @@ impl Prepared {
                 let asking = &asking;
                 async move { (place, this.ask(asking, place).await) }
             })
-            .buffer_unordered(this.spec.max_connections);
+            .buffer_unordered(at_once);
         let mut done = total - this.missing() as u64;
         while let Some(((state, _), answer)) = answers.next().await {
             let kept = answer.and_then(|record| {
@@ -132,7 +134,10 @@ mod tests {
 
     #[test]
     fn the_ladder_goes_down_in_four_three_and_two_tries() {
-        assert_eq!(passes(4000, &[3000, 2000]), [4000, 4000, 4000, 4000, 3000, 3000, 3000, 2000, 2000]);
+        assert_eq!(
+            passes(4000, &[3000, 2000]),
+            [4000, 4000, 4000, 4000, 3000, 3000, 3000, 2000, 2000]
+        );
         assert_eq!(passes(2500, &[3000, 2000]), [2500, 2500, 2500, 2500, 2000, 2000, 2000]);
         assert_eq!(passes(64, &[]), [64; 4]);
     }

@@ -162,6 +162,14 @@ impl Prepared {
         self.total() - self.states.iter().map(|s| s.kept.len()).sum::<usize>()
     }
 
+    /// Tokens of the longest prompt with its completion, at most what the model has positions for.
+    pub fn context_needed(&self) -> usize {
+        let tokens =
+            |asked: &Asked| self.tokenizer.encode(&asked.text, false).map_or(0, |t| t.len());
+        let longest = self.asked.par_iter().map(tokens).max().unwrap_or(0);
+        (longest + self.spec.max_tokens as usize).min(self.context)
+    }
+
     /// SHA-256 over the submission's weights.
     pub fn weights_sha256(&self) -> &str {
         &self.weights_sha256

@@ -70,10 +70,7 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
 }
 
 /// Accuracies by the values of the fields that the benchmark names. A sample without such a field is in no part.
-fn breakdowns(
-    facts: &Facts<'_>,
-    by_seed: &[Graded],
-) -> BTreeMap<String, BTreeMap<String, Part>> {
+fn breakdowns(facts: &Facts<'_>, by_seed: &[Graded]) -> BTreeMap<String, BTreeMap<String, Part>> {
     let sample_of: HashMap<&str, &Sample> =
         facts.samples.iter().map(|s| (s.id.as_str(), s)).collect();
     let of_field = |field: &String| {

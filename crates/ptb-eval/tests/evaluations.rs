@@ -131,9 +131,13 @@ async fn what_is_answered_is_never_asked_again() {
     // A third time no engine is needed, and everything is the same.
     assert_eq!(evaluate(spec(home.path(), 8), None).await.unwrap(), evaluation);
     let registry = Registry::load(&[]).unwrap();
-    let (_, again) =
-        rescore(registry.benchmark("arithmetic").unwrap(), ToolForm::Hermes, None, &home.path().join("eval"))
-            .unwrap();
+    let (_, again) = rescore(
+        registry.benchmark("arithmetic").unwrap(),
+        ToolForm::Hermes,
+        None,
+        &home.path().join("eval"),
+    )
+    .unwrap();
     assert_eq!(again, evaluation.metrics);
 }
 
@@ -260,7 +264,9 @@ fn trouble(kind: usize) -> Response {
 async fn a_fifth_of_requests_failing_in_six_ways_changes_no_number() {
     let (calm, rough) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Half of the questions are answered right.
-    let said = |body: &Value| completion(["ANSWER: 7", "ANSWER: 8"][body["seed"].as_u64().unwrap() as usize % 2]);
+    let said = |body: &Value| {
+        completion(["ANSWER: 7", "ANSWER: 8"][body["seed"].as_u64().unwrap() as usize % 2])
+    };
     let ask = move |_, body: &Value| match body["seed"].is_u64() {
         true => said(body),
         false => completion("1"),
@@ -331,7 +337,12 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
         bodies.iter().filter_map(|b| b["seed"].as_u64()).collect()
     };
     assert_eq!(seeds(&first).intersection(&seeds(&second)).count(), 1, "only the one that failed");
-    assert_eq!(rescore(&prepared_benchmark(), ToolForm::Hermes, None, &home.path().join("eval")).unwrap().1, metrics);
+    assert_eq!(
+        rescore(&prepared_benchmark(), ToolForm::Hermes, None, &home.path().join("eval"))
+            .unwrap()
+            .1,
+        metrics
+    );
 }
 
 #[tokio::test]

@@ -66,6 +66,6 @@ mod tests {
         assert_eq!(parse("baselines").unwrap(), WeightsChoice::Baselines);
         assert_eq!(parse("main").unwrap(), WeightsChoice::Edition("main".to_owned()));
         let e = parse("mian").unwrap_err().to_string();
-        assert_eq!(e, "unknown weights `mian`; hint: known: main, equal, baselines");
+        assert_eq!(e, "unknown weights `mian`; hint: known: main, v1, v1.2, equal, baselines");
     }
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use ptb_eval::Serve;
-use ptb_infer::{Builtin, EndpointError, Engine, Running, ServeSpec, StartError, Url};
+use ptb_infer::{
+    Builtin, EndpointError, Engine, Running, ServeSpec, StartError, Transformers, Url, Vllm,
+};
 use ptb_model::Links;
 
 /// A model to serve.
@@ -18,14 +20,28 @@ pub struct Served<'a> {
     pub base: Option<&'a Path>,
     /// File for the server's own output.
     pub log: Option<&'a Path>,
+    /// Tokens of the longest prompt and its completion: servers plan their memory by it.
+    pub context: usize,
 }
 
-/// The engine called `name`: `builtin`, or the URL of somebody's server.
+/// Engines that are started here; any other name is a URL.
+const OURS: [&str; 3] = ["builtin", "vllm", "transformers"];
+
+/// The engine called `name`: `builtin`, `vllm`, `transformers`, or the URL of somebody's server.
 fn engine(name: &str, ptb: &Path) -> Result<Box<dyn Engine>, EndpointError> {
-    match name {
-        "builtin" => Ok(Box::new(Builtin::new(ptb))),
-        url => Ok(Box::new(Url::parse(url)?)),
-    }
+    Ok(match name {
+        "builtin" => Box::new(Builtin::new(ptb)),
+        "vllm" => Box::new(Vllm::new()),
+        "transformers" => Box::new(Transformers::new()),
+        url => Box::new(Url::parse(url)?),
+    })
+}
+
+/// What is wrong with an engine's name, where something is.
+pub fn unknown_engine(name: &str) -> Option<String> {
+    let known = "known: builtin, vllm, transformers, or a server's URL such as http://HOST:8000/v1";
+    let fault = |e: EndpointError| format!("unknown engine `{name}`: {e}; hint: {known}");
+    engine(name, Path::new("ptb")).err().map(fault)
 }
 
 /// Whether the engine called `name` is a server that takes messages alone (see [`Url::parse`]).
@@ -49,6 +65,7 @@ impl Server {
         let mut spec = ServeSpec::new(served.model);
         spec.links = served.links;
         spec.tokenizer_dir = served.base.map(Path::to_owned);
+        spec.max_context = Some(served.context);
         spec.log = served.log.map(Path::to_owned);
         Self { name: name.to_owned(), ptb: ptb.to_owned(), spec, running: None }
     }
@@ -88,6 +105,6 @@ impl Serve for Server {
     }
 
     fn starts(&self) -> bool {
-        !self.name.contains("://")
+        OURS.contains(&self.name.as_str())
     }
 }

@@ -102,7 +102,8 @@ impl DoorEvaluator {
             .map_err(|e| EvaluationFault::new(FaultKind::Harness, e.to_string(), "try again"))?
             .map_err(fault)?;
         let mut warm = self.0.warm.lock().await;
-        let served = Served { model: &path, links, base: Some(&inner.base), log: None };
+        let context = prepared.context_needed();
+        let served = Served { model: &path, links, base: Some(&inner.base), log: None, context };
         let server = self.server(&mut warm, &name, served).await;
         if prepared.missing() > 0 && !server.is_running() {
             tell("loading", 0, 0);

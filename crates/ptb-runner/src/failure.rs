@@ -24,6 +24,9 @@ impl Display for Ended {
         match self {
             Self::Done(score) => f.write_str(&told(score)),
             Self::Already(score) => write!(f, "{} (done before)", told(score)),
+            Self::Failed(stage, failure) if failure.kind == FailureKind::Scheduler => {
+                write!(f, "{} stopped", stage.word())
+            }
             Self::Failed(stage, failure) => {
                 write!(f, "{} failed: {}", stage.word(), failure.message)
             }
@@ -33,7 +36,9 @@ impl Display for Ended {
 }
 
 fn told(score: &Score) -> String {
-    let own = score.own_score.map_or("no score of its own".to_owned(), |s| format!("score {s:.4}"));
+    let own = score
+        .own_score
+        .map_or("no score of its own".to_owned(), |s| format!("score {:.1} %", 100.0 * s));
     match score.mark {
         None => own,
         Some(mark) => {

@@ -21,7 +21,7 @@ mod tail;
 mod tree;
 
 pub use context::{Context, Notice, Programs, ProgramsError, Progress};
-pub use engine::{Served, Server, only_chats};
+pub use engine::{Served, Server, only_chats, unknown_engine};
 pub use failure::Ended;
 pub use output::OutputLine;
 pub use preflight::{Preflight, preflight, readable};

@@ -9,6 +9,7 @@ use ptb_core::cell::{AgentAction, AgentSpec, Bind, Budget, RunSpec};
 use ptb_core::names::{is_id, slug};
 use ptb_core::registry::{Entry, Model, Registry, RegistryError, Submit};
 use ptb_core::userfile::{UserFile, UserFileError};
+use ptb_runner::unknown_engine;
 use thiserror::Error;
 
 use crate::file::ExperimentFile;
@@ -157,14 +158,9 @@ impl Check<'_> {
             let message = format!("unknown sandbox `{}`", file.sandbox);
             return self.fault("sandbox", message, "known: namespaces, none");
         }
-        let url = file.engine.starts_with("http://") || file.engine.starts_with("https://");
-        if file.engine != "builtin" && !url {
-            let message = format!("unknown engine `{}`", file.engine);
-            return self.fault(
-                "engine",
-                message,
-                "use `builtin`, or the URL of an OpenAI-compatible server",
-            );
+        if let Some(fault) = unknown_engine(&file.engine) {
+            let (message, hint) = fault.split_once("; hint: ").unwrap_or((&fault, ""));
+            return self.fault("engine", message.to_owned(), hint);
         }
         Ok(())
     }
@@ -196,8 +192,8 @@ impl Check<'_> {
                     let seeds = evaluate.seeds.clone();
                     let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(&benchmark));
                     for hours in &file.hours.0 {
-                        runs.extend((1..=file.repeats).map(|repeat| {
-                            RunSpec {
+                        runs.extend(
+                            (1..=file.repeats).map(|repeat| RunSpec {
                                 experiment: name.to_owned(),
                                 agent: agent.clone(),
                                 model: model.clone(),
@@ -218,8 +214,8 @@ impl Check<'_> {
                                     .unwrap_or(benchmark.value.generation.max_tokens),
                                 prompt: prompt.clone(),
                                 repeat,
-                            }
-                        }));
+                            }),
+                        );
                     }
                 }
             }

@@ -6,7 +6,8 @@ use std::fs;
 
 use ptb_core::registry::{Benchmark, Entry, Registry};
 use ptb_tasks::completions::{GradedLine, ScoreMetrics, score_completions};
-use ptb_tasks::data::{Dataset, load};
+use ptb_tasks::data::{Dataset, Sample, load};
+use ptb_tasks::score::{Reply, score};
 
 /// Four questions; the answers are 1, 2, 3 and 4, the third has an id of its own.
 fn four() -> (Entry<Benchmark>, Dataset) {
@@ -25,7 +26,12 @@ fn four() -> (Entry<Benchmark>, Dataset) {
 
 fn run(lines: &str, partial: bool) -> Result<(Vec<GradedLine>, ScoreMetrics), String> {
     let (benchmark, dataset) = four();
-    score_completions(&benchmark, &dataset, lines.as_bytes(), "c.jsonl", partial)
+    let scorer = &benchmark.value.scorer;
+    let grade = |sample: &Sample, reply: &Reply<'_>| match score(scorer, reply, sample) {
+        Ok(outcome) => outcome.graded().ok_or_else(|| "not graded".to_owned()),
+        Err(e) => Err(e.to_string()),
+    };
+    score_completions(&benchmark, &dataset, lines.as_bytes(), "c.jsonl", partial, &grade)
         .map_err(|e| e.to_string())
 }
 

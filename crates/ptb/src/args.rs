@@ -204,8 +204,8 @@ pub(crate) struct EvalArgs {
     /// Requests in flight at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) max_connections: Option<u64>,
-    /// What serves the model: `builtin`, or the URL of an OpenAI-compatible server (`URL?chat` for one that only
-    /// takes messages).
+    /// What serves the model: `builtin`, `vllm` or `transformers` (found on PATH, or by PTB_VLLM and
+    /// PTB_TRANSFORMERS), or the URL of an OpenAI-compatible server (`URL?chat` for one that only takes messages).
     #[arg(long, value_name = "ENGINE", default_value = "builtin")]
     pub(crate) engine: String,
     /// Write the metrics to this file as well.

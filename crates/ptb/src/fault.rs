@@ -2,6 +2,7 @@
 
 use miette::{Diagnostic, Report};
 use ptb_core::failure::ExitCode;
+use ptb_report::text::harmless;
 
 use crate::print;
 
@@ -18,7 +19,8 @@ pub(crate) type Outcome = Result<ExitCode, Fault>;
 impl Fault {
     /// A fault told by a text; a part after `hint: ` is shown as the hint.
     pub(crate) fn new(code: ExitCode, text: impl std::fmt::Display) -> Self {
-        let text = text.to_string();
+        // Messages quote files that others made.
+        let text = text.to_string().split('\n').map(harmless).collect::<Vec<_>>().join("\n");
         let split = text.rsplit_once("\nhint: ").or_else(|| text.rsplit_once("; hint: "));
         let report = match split {
             Some((message, hint)) => miette::miette!(help = hint.to_owned(), "{message}"),

@@ -4,11 +4,13 @@
 //! and runs the quick start's experiment. Further arguments go to `ptb run`.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Programs that a working installation has side by side.
 const PROGRAMS: &[&str] = &["ptb", "ptb-door", "ptb-sft"];
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(OsStr::to_str) {
@@ -23,27 +25,35 @@ fn main() -> ExitCode {
 fn quickstart(arguments: Vec<OsString>) -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().unwrap_or(root);
+    let Some(target) = target() else {
+        say("cannot tell where cargo builds; hint: run it as `cargo quickstart`");
+        return ExitCode::from(3);
+    };
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(&root).args(["build", "--release"]);
+    build.current_dir(&root).args(["build", "--release", "--target-dir"]).arg(&target);
     for program in PROGRAMS {
         build.args(["--package", program]);
     }
     if let Err(code) = run(&mut build) {
         return code;
     }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let ptb = target.join("release/ptb");
-    let mut experiment = Command::new(&ptb);
-    experiment
+    say("Four agents on one tiny model: about a minute. Results go to results/quickstart.\n");
+    let mut experiment = Command::new(target.join("release/ptb"));
+    // In the place of this process: Ctrl-C is for one program, and the shell waits for it.
+    let failed = experiment
+        .current_dir(&root)
         .arg("run")
-        .arg(root.join("examples/quickstart.toml"))
-        .arg("--registry")
-        .arg(root.join("registry"));
-    match run(experiment.args(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(code) => code,
-    }
+        .arg("examples/quickstart.toml")
+        .args(arguments)
+        .exec();
+    say(&format!("cannot start {}: {failed}", experiment.get_program().display()));
+    ExitCode::from(3)
+}
+
+/// Where cargo builds, however that was set: this program lies in `TARGET/PROFILE/`.
+fn target() -> Option<PathBuf> {
+    let this = std::env::current_exe().ok()?;
+    Some(this.parent()?.parent()?.to_owned())
 }
 
 /// Runs a command to its end; its exit code is ours.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use ptb_core::cell::AgentAction;
+use ptb_core::failure::FailureKind;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{
@@ -250,6 +251,9 @@ fn stage(stage: Stage, state: &StageState) -> StageSummary {
         StageState::Pending => ("pending", None),
         StageState::Running => ("running", None),
         StageState::Done => ("done", None),
+        StageState::Failed(failure) if failure.kind == FailureKind::Scheduler => {
+            ("stopped", Some(failure))
+        }
         StageState::Failed(failure) => ("failed", Some(failure)),
     };
     StageSummary {

@@ -133,6 +133,9 @@ fn mark(mark: Option<Mark>) -> String {
 
 fn failure_words(stage: &StageSummary) -> Option<String> {
     let (fault, message) = (stage.fault.as_ref()?, stage.message.as_ref()?);
+    if stage.state == "stopped" {
+        return Some(format!("{} was stopped; the same command goes on", stage.stage));
+    }
     let rerun = if stage.retryable? { "a rerun may succeed" } else { "a rerun will not help" };
     Some(format!("{}, the {fault}'s fault ({rerun}): {message}", stage.stage))
 }

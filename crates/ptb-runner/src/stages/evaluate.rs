@@ -65,7 +65,8 @@ impl Run<'_> {
         };
         let prepared = blocking(move || Prepared::new(eval)).await?.map_err(failure)?;
         let log = out.join("server.log");
-        let served = Served { model: &model, links, base: Some(&base), log: Some(&log) };
+        let context = prepared.context_needed();
+        let served = Served { model: &model, links, base: Some(&base), log: Some(&log), context };
         let mut server = Server::new(&spec.engine, &self.context.programs.ptb, served);
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
         let tell = move |told| {

@@ -9,7 +9,7 @@ use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::run::StageFailure;
 use ptb_eval::weights_dir;
 use ptb_gateway::inside::{EVALUATE_PY, TIMER_SH};
-use ptb_sandbox::{Access, Bind, Identity, Wall, WallSpec, give_to_agent, wall_by_name};
+use ptb_sandbox::{Access, Bind, Identity, Wall, WallSpec, exposes, give_to_agent, wall_by_name};
 
 use crate::context::Programs;
 use crate::failure::harness;
@@ -77,7 +77,8 @@ impl Site<'_> {
         wanted.secrets.push(self.programs.ptb.clone());
         let instruct = self.spec.model.value.instruct.as_ref().map(weights_dir);
         let instruct = instruct.and_then(Result::ok).map(|(dir, _)| dir);
-        wanted.secrets.extend(instruct.filter(|dir| dir != self.base));
+        // Whoever binds it declares it; it is only not shown by chance.
+        wanted.secrets.extend(instruct.filter(|dir| exposes(dir)));
         let inside = wall.inside(&wanted);
         let text = |path: &Path| path.display().to_string();
         let places = Places {

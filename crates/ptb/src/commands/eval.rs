@@ -8,7 +8,7 @@ use ptb_core::registry::{Asking, PromptForm, Registry};
 use ptb_core::run::Metrics;
 use ptb_eval::{EvalError, EvalSpec, Prepared, Told, weights_dir};
 use ptb_model::Links;
-use ptb_runner::{Notice, Served, Server, only_chats};
+use ptb_runner::{Notice, Served, Server, only_chats, unknown_engine};
 use serde_json::json;
 
 use super::registry;
@@ -54,9 +54,8 @@ fn check(args: &EvalArgs) -> Result<(), Fault> {
             "there is no folder {path}; hint: --model-path names a model's folder"
         )));
     }
-    if args.engine != "builtin" {
-        ptb_infer::Url::parse(&args.engine)
-            .map_err(|e| Fault::usage(format!("unknown engine: {e}, or `builtin`")))?;
+    if let Some(fault) = unknown_engine(&args.engine) {
+        return Err(Fault::usage(fault));
     }
     if args.few_shot && only_chats(&args.engine) {
         return Err(fault(EvalError::ChatOnly));
@@ -142,6 +141,7 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
         links: spec.links,
         base: spec.tokenizer_dir.as_deref(),
         log: None,
+        context: prepared.context_needed(),
     };
     let mut server = Server::new(&args.engine, &ptb, served);
     if prepared.missing() > 0 {
@@ -150,7 +150,9 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
     let (shown, label) = (std::sync::Arc::clone(&tell), name.clone());
     let told = move |told| {
         let notice = match told {
-            Told::Count { done, total } => Notice::Count { what: "samples".to_owned(), done, total },
+            Told::Count { done, total } => {
+                Notice::Count { what: "samples".to_owned(), done, total }
+            }
             Told::Said(line) => Notice::Line(line),
         };
         shown(&label, notice);

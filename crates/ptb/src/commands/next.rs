@@ -13,6 +13,8 @@ use ptb_sched::Outcome;
 
 use crate::args::RegistryArgs;
 
+/// Goes on in the workspace of an agent that was stopped.
+const CONTINUE: &str = "--continue-solve";
 /// Most commands that are named.
 const MOST: usize = 3;
 
@@ -57,11 +59,10 @@ impl Here {
         std::iter::once(self.program.clone()).chain(words).collect::<Vec<_>>().join(" ")
     }
 
-    /// The command that was given, with one more flag.
-    fn again(&self, flag: Option<&str>) -> String {
-        let given = self.arguments.iter().map(String::as_str);
-        let flag = flag.filter(|flag| !self.arguments.iter().any(|given| given == flag));
-        self.command(&given.chain(flag).collect::<Vec<_>>())
+    /// The command that was given, with or without `--continue-solve`.
+    fn again(&self, continued: bool) -> String {
+        let given = self.arguments.iter().map(String::as_str).filter(|a| *a != CONTINUE);
+        self.command(&given.chain(continued.then_some(CONTINUE)).collect::<Vec<_>>())
     }
 }
 
@@ -121,12 +122,14 @@ pub(super) fn steps(
     let step = |what: String, command: String| Step { what, command };
     let mut steps = Vec::new();
     if outcomes.iter().any(goes_on) {
-        steps.push(step("to go on with what is not done".to_owned(), here.again(None)));
-        if outcomes.iter().any(was_cut) {
+        let cut = outcomes.iter().any(was_cut);
+        let anew = if cut { "; a stopped agent begins anew" } else { "" };
+        steps.push(step(format!("to go on with what is not done{anew}"), here.again(false)));
+        if cut {
             steps.push(step(
                 "or in the agent's workspace as it was left, with what is left of its time"
                     .to_owned(),
-                here.again(Some("--continue-solve")),
+                here.again(true),
             ));
         }
     }
@@ -291,11 +294,16 @@ mod tests {
     #[test]
     fn commands_can_be_typed_as_they_are() {
         let here = here();
-        assert_eq!(here.again(None), "ptb run 'my file.toml' --quiet");
-        assert_eq!(here.again(Some("--quiet")), "ptb run 'my file.toml' --quiet");
+        assert_eq!(here.again(false), "ptb run 'my file.toml' --quiet");
+        let continued = "ptb run 'my file.toml' --quiet --continue-solve";
+        assert_eq!(here.again(true), continued);
+        let here_again = Here {
+            arguments: [here.arguments.clone(), vec![CONTINUE.to_owned()]].concat(),
+            ..here.clone()
+        };
         assert_eq!(
-            here.again(Some("--continue-solve")),
-            "ptb run 'my file.toml' --quiet --continue-solve"
+            (here_again.again(true).as_str(), here_again.again(false)),
+            (continued, here.again(false))
         );
         assert_eq!(here.near(Path::new("/home/me/results/e")), Path::new("results/e"));
         assert_eq!(here.near(Path::new("/home/me")), Path::new("."));

@@ -17,8 +17,8 @@ use crate::fault::{Fault, Outcome as Ending};
 use crate::{print, progress, signals};
 
 /// What is said at once when the runs are to stop.
-const STOPPING: &str = "stopping: ending the agents, keeping their work and all results; the same command goes on \
-                        later (Ctrl-C again ends at once)";
+const STOPPING: &str = "stopping: ending the agents, keeping what is done; the same command goes on later (Ctrl-C \
+                        again ends at once)";
 
 pub(crate) fn run(args: &RunArgs) -> Ending {
     let registry = registry(&args.registry)?;

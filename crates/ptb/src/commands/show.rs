@@ -13,6 +13,8 @@ use crate::print;
 
 /// Where runs are looked for by name.
 const RESULTS: &str = "results";
+/// Most runs that a message names.
+const NAMED: usize = 8;
 
 pub(crate) fn run(args: &ShowArgs) -> Outcome {
     let fault = |e: ptb_report::ReportError| Fault::new(e.exit_code(), e);
@@ -53,14 +55,16 @@ fn output(run: &Path) -> Outcome {
 /// A run directory by path; else by name, id or the beginning of an id, below `./results`.
 pub(super) fn locate(run: &Path) -> Result<PathBuf, Fault> {
     let word = run.to_string_lossy();
-    if run.exists() || word.contains('/') {
+    // A folder of that name may be an agent's.
+    if word.contains('/') || RunDir::new(run).record().is_file() {
         return Ok(run.to_owned());
     }
     let runs = find(Path::new(RESULTS)).map(|f| f.runs).unwrap_or_default();
     let matches = |path: &Path| {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let (slug, id) = name.rsplit_once('-').unwrap_or((&name, ""));
-        name == word || slug == word || (word.len() >= 4 && id.starts_with(&*word))
+        let exact = name == word || slug == word || (word.len() >= 4 && id.starts_with(&*word));
+        exact || name.starts_with(&format!("{word}-")) || is_of(path, &word)
     };
     let found: Vec<&Path> = runs.iter().map(RunDir::path).filter(|p| matches(p)).collect();
     match found.as_slice() {
@@ -69,12 +73,21 @@ pub(super) fn locate(run: &Path) -> Result<PathBuf, Fault> {
             "no run is called `{word}` below ./{RESULTS}; hint: name a run directory, or stand where {RESULTS}/ is"
         ))),
         many => {
-            let names: Vec<String> = many.iter().map(|p| p.display().to_string()).collect();
+            let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+            let mut names: Vec<String> = many.iter().filter_map(|path| name(path)).collect();
+            names.truncate(NAMED);
+            let more = if many.len() > names.len() { ", ..." } else { "" };
             Err(Fault::usage(format!(
-                "{} runs are called `{word}`: {}; hint: name one by its id, the last part",
+                "{} runs belong to `{word}`: {}{more}; hint: name one by its id, the last part",
                 many.len(),
                 names.join(", ")
             )))
         }
     }
+}
+
+/// Whether a run directory lies in the results of the experiment `name`.
+fn is_of(run: &Path, name: &str) -> bool {
+    let experiment = run.parent().and_then(Path::parent);
+    experiment.and_then(Path::file_name).is_some_and(|found| found == name)
 }
