@@ -26,12 +26,21 @@ fn four() -> (Entry<Benchmark>, Dataset) {
 
 fn run(lines: &str, partial: bool) -> Result<(Vec<GradedLine>, ScoreMetrics), String> {
     let (benchmark, dataset) = four();
+    graded(&benchmark, &dataset, lines, partial)
+}
+
+fn graded(
+    benchmark: &Entry<Benchmark>,
+    dataset: &Dataset,
+    lines: &str,
+    partial: bool,
+) -> Result<(Vec<GradedLine>, ScoreMetrics), String> {
     let scorer = &benchmark.value.scorer;
     let grade = |sample: &Sample, reply: &Reply<'_>| match score(scorer, reply, sample) {
         Ok(outcome) => outcome.graded().ok_or_else(|| "not graded".to_owned()),
         Err(e) => Err(e.to_string()),
     };
-    score_completions(&benchmark, &dataset, lines.as_bytes(), "c.jsonl", partial, &grade)
+    score_completions(benchmark, dataset, lines.as_bytes(), "c.jsonl", partial, &grade)
         .map_err(|e| e.to_string())
 }
 
@@ -83,8 +92,7 @@ fn a_scorer_that_cannot_work_is_an_error_and_never_a_wrong_answer() {
     let (benchmark, mut dataset) = four();
     dataset.samples[0].target = "no number".to_owned();
     let lines = "{\"id\":1,\"completion\":\"1\"}\n{\"id\":2,\"completion\":\"2\"}";
-    let (lines, metrics) =
-        score_completions(&benchmark, &dataset, lines.as_bytes(), "c.jsonl", true).unwrap();
+    let (lines, metrics) = graded(&benchmark, &dataset, lines, true).unwrap();
     assert!(
         lines[0].error.as_deref().is_some_and(|e| e.contains("cannot score against the target"))
     );
