@@ -18,11 +18,13 @@ Data: one JSON object a line, in one of three forms
                              a chat (ChatML); what the assistant says is learnt
   {\"prompt\": \"2+2=\", \"completion\": \"4\"}     raw text; the completion is learnt
   {\"text\": \"2+2=4\"}        raw text; all of it is learnt
+Special tokens written out in a text, such as <|im_end|>, become those tokens.
 
 What is trained
   --base DIR                 the base model, in Hugging Face layout
   --data FILE                the examples
-  --out DIR                  where the best model goes; replaced whole, never half
+  --out DIR                  where the best model goes; replaced whole, never half. A directory
+                             that is there must be empty or hold a model and nothing else
   --lora RANK                adapters of all linear projections, merged when saved
   --lora-alpha X             their product is multiplied by X / RANK (default: 2 RANK)
   --max-length N             tokens of the longest example (default: 2048)
@@ -55,7 +57,8 @@ Which model is the best
   --validation SHARE         hold so much of the data back; its loss decides instead
 
 Going on after a kill
-  --checkpoints DIR          the state is kept there; the same command goes on from it
+  --checkpoints DIR          the state is kept there; the same command goes on from it. For one
+                             training at a time
   --checkpoint-every N|Ss    (default: 60s)
 
   --json                     progress as JSON lines
@@ -65,7 +68,7 @@ Going on after a kill
   ptb-sft --base base --data train.jsonl --out final_model --lora 16 --minutes 30 \\
           --evaluate-every 300s --evaluate-limit 100 --checkpoints state
 
-SIGTERM or Ctrl-C saves the best and ends; a second one ends at once.
+SIGTERM or Ctrl-C saves the best and ends; a second one, or one before the first step, ends at once.
 Exit codes: 0 done; 1 diverged; 2 the command, the data or the base is at fault; 3 it failed
 otherwise (a full disk: --out is as it was); 130, 143 stopped.
 ";

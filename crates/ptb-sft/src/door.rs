@@ -3,19 +3,25 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::stop::Stop;
+use crate::text::shortened;
 
 /// A clock that does not answer in this time is not there.
 const CLOCK: Duration = Duration::from_secs(10);
 /// How often a child is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
-/// Bytes of a line or an answer.
+/// Bytes of an answer.
 const BOUND: u64 = 1 << 20;
+/// Bytes of a line that are looked at, and characters that are told.
+const LINE: u64 = 4096;
+const WIDTH: usize = 160;
+/// Lines that wait to be told before the door waits.
+const WAITING: usize = 64;
 
 /// The program that talks to the doors, and the socket that it talks through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +90,11 @@ impl Door {
         tell: &mut dyn FnMut(&str),
     ) -> Result<f64, Unevaluated> {
         let failed = |text: String| Unevaluated::Failed(text);
+        let cancelled = || match stop.asked() {
+            Some(_) => Err(Unevaluated::Stopped),
+            None if until.is_some_and(|until| Instant::now() >= until) => Err(Unevaluated::Late),
+            None => Ok(()),
+        };
         let mut command = Command::new(&self.program);
         command.arg("evaluate").arg("--model-path").arg(model);
         if let Some(limit) = limit {
@@ -93,7 +104,7 @@ impl Door {
         let child = command.spawn();
         let name = self.program.display();
         let mut child = Owned(child.map_err(|e| failed(format!("cannot start {name}: {e}")))?);
-        let (sender, words) = channel();
+        let (sender, words) = sync_channel(WAITING);
         let (metrics_sender, metrics) = channel();
         let out = child.0.stdout.take();
         aside(move || {
@@ -111,7 +122,7 @@ impl Door {
             }
         });
         let mut last = String::new();
-        loop {
+        let status = loop {
             match words.recv_timeout(GLANCE) {
                 Ok(line) => {
                     tell(&line);
@@ -119,27 +130,35 @@ impl Door {
                         last = line;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                // A door may go on without its standard error, and its children may keep that after it.
+                Err(silent) => {
+                    if let Some(status) = child.0.try_wait().map_err(|e| failed(e.to_string()))? {
+                        break status;
+                    }
+                    if silent == RecvTimeoutError::Disconnected {
+                        std::thread::sleep(GLANCE);
+                    }
+                }
             }
-            if stop.asked().is_some() {
-                return Err(Unevaluated::Stopped);
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Err(Unevaluated::Late);
-            }
-        }
-        let status = child.0.wait().map_err(|e| failed(e.to_string()))?;
+            cancelled()?;
+        };
         if !status.success() {
             let reason = last.strip_prefix("error: ").unwrap_or(&last);
             return Err(failed(if reason.is_empty() { status.to_string() } else { reason.into() }));
         }
-        let text = metrics.recv_timeout(CLOCK).unwrap_or_default();
+        let ended = Instant::now();
+        let text = loop {
+            match metrics.recv_timeout(GLANCE) {
+                Err(RecvTimeoutError::Timeout) if ended.elapsed() < CLOCK => cancelled()?,
+                told => break told.unwrap_or_default(),
+            }
+        };
         let metrics: Option<Value> = serde_json::from_str(&text).ok();
         let accuracy = metrics.as_ref().and_then(|m| m.get("accuracy")).and_then(Value::as_f64);
         match accuracy {
-            Some(accuracy) if accuracy.is_finite() => Ok(accuracy),
-            _ => Err(failed("its metrics hold no accuracy".to_owned())),
+            Some(accuracy) if (0.0..=1.0).contains(&accuracy) => Ok(accuracy),
+            Some(other) => Err(failed(format!("its accuracy is {other:e}, no share from 0 to 1"))),
+            None => Err(failed("its metrics hold no accuracy".to_owned())),
         }
     }
 }
@@ -159,15 +178,19 @@ impl Drop for Owned {
     }
 }
 
-/// Lines of bounded length, whatever is in them.
+/// Lines cut to a terminal's, whatever is in them.
 fn lines(from: impl Read) -> impl Iterator<Item = String> {
     let mut reader = BufReader::new(from);
     std::iter::from_fn(move || {
         let mut line = Vec::new();
-        match reader.by_ref().take(BOUND).read_until(b'\n', &mut line) {
-            Ok(1..) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
-            _ => None,
+        let read = reader.by_ref().take(LINE).read_until(b'\n', &mut line);
+        if !matches!(read, Ok(1..)) {
+            return None;
         }
+        if !line.ends_with(b"\n") {
+            let _ = reader.skip_until(b'\n');
+        }
+        Some(shortened(String::from_utf8_lossy(&line).trim_end(), WIDTH))
     })
 }
 
@@ -228,6 +251,9 @@ mod tests {
             ("exit 3", "exit status: 3"),
             ("echo '{}'", "no accuracy"),
             ("echo '{\"accuracy\": null}'", "no accuracy"),
+            ("echo '{\"accuracy\": 1e308}'", "its accuracy is 1e308, no share from 0 to 1"),
+            ("echo '{\"accuracy\": -5}'", "its accuracy is -5e0"),
+            ("echo '{\"accuracy\": 1e999}'", "no accuracy"),
         ] {
             let (result, _) = evaluate(&door(dir.path(), script), &stop, None);
             let Err(Unevaluated::Failed(text)) = result else { panic!("{script}: {result:?}") };
@@ -236,9 +262,35 @@ mod tests {
     }
 
     #[test]
+    fn long_lines_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let loud =
+            "head -c 5000000 /dev/zero | tr '\\0' x >&2; printf '\\nl\\033[2Jast\\n' >&2; exit 1";
+        let (result, told) = evaluate(&door(dir.path(), loud), &Stop::new(), None);
+        assert_eq!(result, Err(Unevaluated::Failed("l\\u{1b}[2Jast".to_owned())));
+        assert_eq!(told, format!("{}...|l\\u{{1b}}[2Jast|", "x".repeat(WIDTH)));
+    }
+
+    #[test]
+    fn a_door_that_falls_silent_is_left_and_one_whose_children_stay_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let silent = door(dir.path(), "exec 2>&- >&-; exec sleep 60");
+        let soon = Some(Instant::now() + Duration::from_millis(300));
+        assert_eq!(evaluate(&silent, &Stop::new(), soon).0, Err(Unevaluated::Late));
+        let stop = Stop::new();
+        stop.ask(15);
+        assert_eq!(evaluate(&silent, &stop, None).0, Err(Unevaluated::Stopped));
+        let stays = door(dir.path(), "sleep 60 >/dev/null & echo '{\"accuracy\": 0.5}'");
+        let begun = Instant::now();
+        let (result, _) = evaluate(&stays, &Stop::new(), None);
+        assert_eq!(result, Ok(0.5));
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
     fn stops_and_deadlines_cancel_it() {
         let dir = tempfile::tempdir().unwrap();
-        let slow = door(dir.path(), "echo $$ >pid; exec sleep 60");
+        let slow = door(dir.path(), "exec sleep 60");
         let slow = Door { program: slow.program };
         let soon = Some(Instant::now() + Duration::from_millis(200));
         assert_eq!(evaluate(&slow, &Stop::new(), soon).0, Err(Unevaluated::Late));

@@ -51,6 +51,9 @@ impl SftError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 "the disk is full: remove what is not needed, or name a place on another disk"
             }
+            std::io::ErrorKind::FileTooLarge => {
+                "files may not be so large here: raise the limit (ulimit -f), or name another disk"
+            }
             std::io::ErrorKind::NotFound => "check the path",
             _ => "check the path, its permissions and the disk",
         };
@@ -75,6 +78,7 @@ impl From<SaveError> for SftError {
     fn from(e: SaveError) -> Self {
         let kind = match &e {
             SaveError::Target { .. } => Kind::Input,
+            SaveError::Base(e) if !e.is_io() => Kind::Input,
             SaveError::Base(_) | SaveError::Io { .. } | SaveError::Weight { .. } => Kind::Failure,
         };
         Self::told(kind, &e)

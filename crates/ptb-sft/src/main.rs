@@ -1,6 +1,7 @@
 //! The program: reads the command line, trains, and prints what is told.
 
 mod args;
+mod memory;
 mod print;
 mod solve;
 

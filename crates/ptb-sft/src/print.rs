@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ptb_sft::{Begin, Criterion, End, Event, Look, Outcome, SftError, Step, clock_text};
+use ptb_sft::{
+    Begin, Criterion, End, Event, Look, Outcome, SftError, Step, clock_text, is_hidden, printable,
+};
 use serde_json::{Value, json};
 
 /// Between lines about steps.
@@ -27,11 +29,17 @@ pub(crate) fn out(text: &str) -> Result<u8, SftError> {
     }
 }
 
-/// Controls but line ends become escapes.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' { out.extend(c.escape_default()) } else { out.push(c) }
+/// A line of JSON whose strings a terminal shows as they are.
+fn json_line(value: &Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
     }
     out
 }
@@ -106,7 +114,7 @@ impl Printer {
     }
 
     fn line(&self, text: String, value: impl Fn() -> Value) {
-        let line = if self.json { value().to_string() } else { printable(&text) };
+        let line = if self.json { json_line(&value()) } else { printable(&text) };
         let mut stdout = io::stdout().lock();
         // Nobody listening is no reason to stop training.
         let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
@@ -219,4 +227,17 @@ fn end_line(o: &Outcome, out: &Path) -> String {
         o.steps,
         grouped(o.tokens)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_json_say_the_same_in_characters_that_are_shown() {
+        let value = json!({"text": "a\u{202e}\"\u{7f}\u{e0001}é\n"});
+        let line = json_line(&value);
+        assert_eq!(line, r#"{"text":"a\u202e\"\u007f\udb40\udc01é\n"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
 }

@@ -11,6 +11,7 @@ use crate::door::Unevaluated;
 use crate::error::SftError;
 use crate::events::{Criterion, End, Event, Look, Outcome};
 use crate::gradient::mean_loss;
+use crate::place::{self, Kept, MARK};
 use crate::settings::Settings;
 use crate::state::Best;
 use crate::train::{Trainer, waste};
@@ -38,13 +39,17 @@ pub(crate) struct Saver<'a> {
 }
 
 impl<'a> Saver<'a> {
-    /// `turn_end` is to end generations, too.
+    /// Judges the place and the base. `turn_end` is to end generations, too; `data` is the file of the examples.
     pub(crate) fn new(
         base: ModelDir,
         settings: &'a Settings,
+        data: Option<&Path>,
         turn_end: Option<u32>,
+        criterion: Criterion,
     ) -> Result<Self, SftError> {
         let config = Config::read(&base)?;
+        let checkpoints = settings.checkpoints.as_ref().map(|c| c.dir.as_path());
+        place::judge(&settings.out, &base, &Kept { data, checkpoints })?;
         let generation = match turn_end {
             Some(id) => ended_by(&base, &config, id)?,
             None => None,
@@ -52,14 +57,11 @@ impl<'a> Saver<'a> {
         let shapes = expected_tensors(&config);
         let parameters = shapes.iter().map(|(_, _, shape)| shape.iter().product::<usize>()).sum();
         let out = settings.out.as_path();
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let candidate = out.with_file_name(format!("{name}.candidate"));
-        if candidate.join("config.json").exists() || candidate.join(GENERATION).exists() {
-            let _ = fs::remove_dir_all(&candidate);
-        }
-        if let Some(parent) = out.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(parent)
-                .map_err(|e| SftError::io("make the directory", parent, &e))?;
+        let mut name = out.file_name().unwrap_or_default().to_owned();
+        name.push(".candidate");
+        let candidate = out.with_file_name(name);
+        if criterion == Criterion::Accuracy {
+            place::claim(&candidate)?;
         }
         Ok(Self { base, out, candidate, generation, parameters, seconds: None })
     }
@@ -71,8 +73,11 @@ impl<'a> Saver<'a> {
 
     fn save(&mut self, weights: &Weights, target: &Path) -> Result<(), SftError> {
         let begun = Instant::now();
-        let replaced: Vec<(&str, &[u8])> =
+        let mut replaced: Vec<(&str, &[u8])> =
             self.generation.iter().map(|bytes| (GENERATION, bytes.as_slice())).collect();
+        if target == self.candidate {
+            replaced.push((MARK, b""));
+        }
         save_model(target, &self.base, &replaced, |name| weights.values(name))?;
         let seconds = begun.elapsed().as_secs_f64();
         self.seconds = Some(self.seconds.map_or(seconds, |longest| longest.max(seconds)));

@@ -1,24 +1,33 @@
 //! Checkpoints: everything that a killed training needs to go on as if nothing had happened.
 //!
-//! A checkpoint is one safetensors file, `step-<n>.safetensors`: the parameters, the optimiser's moments, and in
-//! its metadata where the training was. It is written under another name, flushed and renamed, so that a file of
-//! that name is whole. The last two are kept.
+//! A checkpoint is one safetensors file, `step-<n>.safetensors`: the parameters, the optimiser's moments, in its
+//! metadata where the training was, and as the last tensor, `sha256`, the hash of all bytes before. It is written
+//! under another name, flushed and renamed, so that a file of that name is whole. The last two are kept. A
+//! directory of checkpoints is locked by the training that uses it.
+//!
+//! Format: <https://github.com/huggingface/safetensors#format>.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::adamw::{AdamW, Moments};
 use crate::error::SftError;
+use crate::files::open_regular;
 use crate::weights::Param;
 
-/// Of this file's form.
-const SCHEMA: u32 = 1;
+/// Of this file's form; from 2 on files end in their hash.
+const SCHEMA: u32 = 2;
+const SUM: &str = "sha256";
+/// Bytes of it.
+const SUM_LENGTH: usize = 32;
 const KEY: &str = "ptb-sft";
 const SUFFIX: &str = ".safetensors";
 const PARTIAL: &str = ".partial";
@@ -72,13 +81,22 @@ struct Meta {
 pub(crate) struct Store {
     dir: PathBuf,
     fingerprint: String,
+    /// The directory itself, locked for as long as this lives; a process that ends gives it back.
+    _lock: File,
 }
 
 impl Store {
     /// Opens or makes the directory and removes what a killed writer left.
     pub(crate) fn open(dir: &Path, fingerprint: String) -> Result<Self, SftError> {
         fs::create_dir_all(dir).map_err(|e| SftError::io("make the directory", dir, &e))?;
-        let store = Self { dir: dir.to_owned(), fingerprint };
+        let lock = File::open(dir).map_err(|e| SftError::io("open the directory", dir, &e))?;
+        // File systems without locks do without.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            let message = format!("another training uses the checkpoints in {}", dir.display());
+            let hint = "wait for its end, or give each training --checkpoints of its own";
+            return Err(SftError::input(message, hint));
+        }
+        let store = Self { dir: dir.to_owned(), fingerprint, _lock: lock };
         for name in store.names()? {
             if name.ends_with(PARTIAL) && name.starts_with("step-") {
                 let _ = fs::remove_file(dir.join(name));
@@ -115,21 +133,14 @@ impl Store {
     ) -> Result<(), SftError> {
         let path = self.path(position.step);
         let partial = self.dir.join(format!("step-{:010}{PARTIAL}", position.step));
-        let failed = |e: &std::io::Error| SftError::io("write the checkpoint", &path, e);
+        let failed = |e: &io::Error| SftError::io("write the checkpoint", &path, e);
         let meta = Meta {
             schema: SCHEMA,
             fingerprint: self.fingerprint.clone(),
             position: position.clone(),
         };
-        let meta = serde_json::to_string(&meta).map_err(|e| failed(&std::io::Error::other(e)))?;
-        let metadata = HashMap::from([(KEY.to_owned(), meta)]);
-        let write = || -> std::io::Result<()> {
-            safetensors::serialize_to_file(tensors(params, adam), Some(metadata), &partial)
-                .map_err(|e| match e {
-                    safetensors::SafeTensorError::IoError(e) => e,
-                    other => std::io::Error::other(other.to_string()),
-                })?;
-            File::open(&partial)?.sync_all()?;
+        let write = || -> io::Result<()> {
+            write_file(&partial, serde_json::to_string(&meta)?, params, adam)?;
             fs::rename(&partial, &path)?;
             File::open(&self.dir)?.sync_all()
         };
@@ -187,8 +198,15 @@ impl Store {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
         let meta = header.metadata().as_ref().and_then(|m| m.get(KEY));
         let meta = meta.ok_or("it is no checkpoint of this program")?;
-        let schema: serde_json::Value = serde_json::from_str(meta).map_err(|e| e.to_string())?;
-        if schema.get("schema").and_then(serde_json::Value::as_u64) != Some(u64::from(SCHEMA)) {
+        let schema: Value = serde_json::from_str(meta).map_err(|e| e.to_string())?;
+        let schema = schema.get("schema").and_then(Value::as_u64);
+        let summed = bytes.split_last_chunk::<SUM_LENGTH>();
+        if summed.is_none_or(|(all, sum)| Sha256::digest(all).as_slice() != sum)
+            && schema != Some(1)
+        {
+            return Err("its bytes are not those that were written (SHA-256)".to_owned());
+        }
+        if schema != Some(u64::from(SCHEMA)) {
             return Ok(Err("it is of another version of this program".to_owned()));
         }
         let meta: Meta = serde_json::from_str(meta).map_err(|e| e.to_string())?;
@@ -214,7 +232,7 @@ impl Store {
 }
 
 fn read(path: &Path, bound: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    let file = open_regular(path).map_err(|e| e.to_string())?;
     let size = file.metadata().map_err(|e| e.to_string())?.len();
     if size > bound {
         return Err(format!("it is {size} bytes long and may be at most {bound}"));
@@ -232,40 +250,56 @@ fn floats(all: &SafeTensors<'_>, name: &str, count: usize) -> Result<Vec<f32>, S
     Ok(view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
-/// Values as the library asks for them.
-struct Floats<'a> {
-    values: &'a [f32],
-    shape: [usize; 1],
+/// Writes a new file and flushes it to the disk.
+fn write_file(path: &Path, meta: String, params: &[Param], adam: &AdamW) -> io::Result<()> {
+    let all: Vec<(String, &[f32])> = tensors(params, adam).collect();
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), json!({ KEY: meta }));
+    let mut end = 0;
+    let mut place = |name: &str, dtype: &str, count: usize, size: usize| {
+        let begin = end;
+        end += size;
+        let value = json!({"dtype": dtype, "shape": [count], "data_offsets": [begin, end]});
+        header.insert(name.to_owned(), value);
+    };
+    all.iter().for_each(|(name, values)| place(name, "F32", values.len(), 4 * values.len()));
+    place(SUM, "U8", SUM_LENGTH, SUM_LENGTH);
+    let mut header = Value::Object(header).to_string();
+    // The format wants numbers at multiples of their size.
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let _ = fs::remove_file(path);
+    let mut out = Summed { out: BufWriter::new(File::create_new(path)?), sha: Sha256::new() };
+    out.put(&(header.len() as u64).to_le_bytes())?;
+    out.put(header.as_bytes())?;
+    for (_, values) in all {
+        for part in values.chunks(1 << 16) {
+            out.put(&part.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
+        }
+    }
+    let Summed { mut out, sha } = out;
+    out.write_all(sha.finalize().as_slice())?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-fn tensors<'a>(params: &'a [Param], adam: &'a AdamW) -> Vec<(String, Floats<'a>)> {
-    let each = params.iter().zip(&adam.moments);
-    let named = each.flat_map(|(param, moments)| {
+/// A file and the hash of what went into it.
+struct Summed {
+    out: BufWriter<File>,
+    sha: Sha256,
+}
+
+impl Summed {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sha.update(bytes);
+        self.out.write_all(bytes)
+    }
+}
+
+fn tensors<'a>(params: &'a [Param], adam: &'a AdamW) -> impl Iterator<Item = (String, &'a [f32])> {
+    params.iter().zip(&adam.moments).flat_map(|(param, moments)| {
         let parts =
             [("value", &param.values), ("first", &moments.first), ("second", &moments.second)];
-        parts.map(|(kind, values)| {
-            (format!("{kind}.{}", param.name), Floats { values, shape: [values.len()] })
-        })
-    });
-    named.collect()
-}
-
-impl View for Floats<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.values.iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    fn data_len(&self) -> usize {
-        self.values.len() * 4
-    }
+        parts.map(|(kind, values)| (format!("{kind}.{}", param.name), values.as_slice()))
+    })
 }
 
 #[cfg(test)]
@@ -333,6 +367,7 @@ mod tests {
         }
         fs::remove_file(store_f.path(9)).unwrap();
         fs::write(dir.path().join("step-0000000011.partial"), &whole[..99]).unwrap();
+        drop(store_f);
         let other = store(dir.path(), "g");
         assert!(!dir.path().join("step-0000000011.partial").exists());
         let message = restore(&other).0.unwrap_err().to_string();
@@ -340,10 +375,56 @@ mod tests {
             message.contains("settings are not those") && message.contains("hint: remove"),
             "{message}"
         );
-        let (mut newer, form) = (whole.clone(), br#"schema\":1"#);
-        let found = newer.windows(form.len()).position(|w| w == form).unwrap();
-        newer[found + form.len() - 1] = b'2';
-        fs::write(store_f.path(5), newer).unwrap();
-        assert!(restore(&store_f).0.unwrap_err().to_string().contains("another version"));
+        // Of a newer version, and of the first, which had no hash.
+        for (schema, summed) in [(b'3', true), (b'1', false)] {
+            let mut changed = whole.clone();
+            let form = br#"schema\":2"#;
+            let found = changed.windows(form.len()).position(|w| w == form).unwrap();
+            changed[found + form.len() - 1] = schema;
+            if summed {
+                let (all, sum) = changed.split_last_chunk_mut::<SUM_LENGTH>().unwrap();
+                sum.copy_from_slice(Sha256::digest(all).as_slice());
+            }
+            fs::write(other.path(5), changed).unwrap();
+            assert!(restore(&other).0.unwrap_err().to_string().contains("another version"));
+        }
+    }
+
+    #[test]
+    fn one_bit_is_enough_to_be_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), "f");
+        let params = params(1.0);
+        let adam = AdamW::new(&params);
+        store.write(&at(5), &params, &adam).unwrap();
+        store.write(&at(9), &params, &adam).unwrap();
+        let whole = fs::read(store.path(9)).unwrap();
+        assert!(SafeTensors::deserialize(&whole).unwrap().tensor(SUM).is_ok());
+        for place in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1 << (place % 8);
+            fs::write(store.path(9), bytes).unwrap();
+            let (position, _, _, told) = restore(&store);
+            assert_eq!(position.unwrap().unwrap().step, 5, "byte {place}");
+            assert_eq!(told.len(), 1, "byte {place}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn pipes_are_passed_over_and_a_second_training_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = store(dir.path(), "f");
+        let params = params(1.0);
+        first.write(&at(5), &params, &AdamW::new(&params)).unwrap();
+        let (mode, kind) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, first.path(9), kind, mode, 0).unwrap();
+        let (position, _, _, told) = restore(&first);
+        assert_eq!(position.unwrap().unwrap().step, 5);
+        assert!(told.len() == 1 && told[0].contains("no regular file"), "{told:?}");
+        let refused = Store::open(dir.path(), "f".to_owned()).unwrap_err().to_string();
+        assert!(refused.contains("another training uses the checkpoints"), "{refused}");
+        drop(first);
+        store(dir.path(), "f").clear();
+        assert!(!dir.path().exists());
     }
 }

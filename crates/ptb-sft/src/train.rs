@@ -1,8 +1,9 @@
 //! The training itself: from settings and data to the best model in its place.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use ptb_model::{Checkpoint, Config, Links, ModelDir};
+use ptb_model::{Checkpoint, Config, Links, ModelDir, TensorRole, expected_tensors};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,7 @@ use crate::schedule;
 use crate::settings::{Every, Length, Settings};
 use crate::state::{Position, Store};
 use crate::stop::Stop;
+use crate::text::shortened;
 use crate::weights::Weights;
 
 /// Tokens of a shard of held back examples.
@@ -95,8 +97,14 @@ impl<'a> Trainer<'a> {
         let base = ModelDir::open_with(&settings.base, Links::Follow)?;
         let config = Config::read(&base)?;
         let checkpoint = Checkpoint::open(&base)?;
+        let held = data.hold_back(settings.validation, settings.seed);
+        let criterion = match (settings.look, door) {
+            _ if !held.is_empty() => Criterion::Loss,
+            (Some(_), Some(_)) => Criterion::Accuracy,
+            _ => Criterion::Newest,
+        };
         let turn_end = encoder.turn_end().filter(|_| data.chat);
-        let saver = Saver::new(base, settings, turn_end)?;
+        let saver = Saver::new(base, settings, data.file.as_deref(), turn_end, criterion)?;
         let threads = match settings.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -104,7 +112,6 @@ impl<'a> Trainer<'a> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
             SftError::failure(format!("failed to start {threads} threads: {e}"), "see --threads")
         })?;
-        let held = data.hold_back(settings.validation, settings.seed);
         let mut weights = Weights::load(&config, &checkpoint, settings.method, settings.seed)?;
         let mut adam = AdamW::new(&weights.params);
         let (mut store, mut position) = (None, Position::default());
@@ -124,11 +131,6 @@ impl<'a> Trainer<'a> {
         let before = position.seconds;
         let spent = Duration::try_from_secs_f64(before).unwrap_or_default();
         let clock = Clock::start(settings.limit, spent, door);
-        let criterion = match (settings.look, door) {
-            _ if !held.is_empty() => Criterion::Loss,
-            (Some(_), Some(_)) => Criterion::Accuracy,
-            _ => Criterion::Newest,
-        };
         let now = Instant::now();
         let mut trainer = Self {
             settings,
@@ -160,7 +162,11 @@ impl<'a> Trainer<'a> {
         };
         trainer.batches = trainer.epoch(trainer.position.epoch);
         trainer.plan_length()?;
+        trainer.stop.orderly();
         trainer.begin(threads, (data.skipped, data.cut, held.len()));
+        if let Some(text) = unused(&config, &checkpoint) {
+            trainer.note(&text);
+        }
         Ok(trainer)
     }
 
@@ -372,6 +378,23 @@ impl Times {
         self.step = mix(self.step, seconds);
         self.tokens_per_second = mix(self.tokens_per_second, speed);
     }
+}
+
+/// What to say of the base's tensors that the architecture has no place for: they would be lost in silence.
+fn unused(config: &Config, base: &Checkpoint) -> Option<String> {
+    let mut known: HashSet<String> =
+        expected_tensors(config).into_iter().map(|(_, name, _)| name).collect();
+    // Some write a tied head out, which is the embedding again.
+    known.insert(TensorRole::Head.name(0));
+    let lost: Vec<&String> = base.tensors().keys().filter(|name| !known.contains(*name)).collect();
+    let first = lost.first()?;
+    Some(format!(
+        "{} tensors of the base are not called for by its config.json ({} layers) and will not be in the model, \
+         such as {}",
+        lost.len(),
+        config.num_layers,
+        shortened(first, 100)
+    ))
 }
 
 /// Share of padding.

@@ -58,6 +58,24 @@ fn a_full_disk_is_told_and_costs_no_model() {
 }
 
 #[test]
+fn a_limit_on_files_is_told_and_costs_no_model() {
+    let home = Home::new();
+    home.write_data(&copies(60));
+    // Blocks of 512 bytes: a model has 223 KB, a checkpoint three times as many.
+    let lines = "run() { \"$0\" --base base --data data.jsonl --steps 9 \"$@\"; echo code $?; }
+        ulimit -f 900; run --out out --checkpoints state --checkpoint-every 4
+        ulimit -f 300; run --out out --seed 5; run --out new";
+    let told = shell(&home, lines, &["env"]);
+    let codes: Vec<&str> = told.out.lines().filter(|l| l.starts_with("code ")).collect();
+    assert_eq!(codes, ["code 0", "code 3", "code 3"], "{told:?}");
+    let note = "note: training goes on: failed to write the checkpoint state/step-0000000004";
+    assert!(told.out.contains(note), "{}", told.out);
+    assert!(told.err.contains("hint: files may not be so large here"), "{}", told.err);
+    assert!(ptb_model::check_model_dir(home.path("out")).is_ok());
+    assert_eq!(home.names(), ["base", "data.jsonl", "out"]);
+}
+
+#[test]
 fn memory_that_ends_costs_no_model() {
     let home = Home::new();
     home.write_data(&copies(60));
@@ -66,11 +84,12 @@ fn memory_that_ends_costs_no_model() {
     // One row cannot be split into shards, and its activations do not fit.
     let long = format!("{{\"text\":\"{}\"}}\n", "lorem ipsum ".repeat(2600));
     home.write_data(&long);
-    let lines = "ulimit -v 550000; exec \"$0\" --base base --data data.jsonl --out out --steps 3 \
+    let lines = "export RUST_BACKTRACE=1; ulimit -v 550000; exec \"$0\" --base base --data data.jsonl --out out --steps 3 \
                  --max-length 32000 --threads 2 --checkpoints state --checkpoint-every 1";
     let told = shell(&home, lines, &["env"]);
     assert!(!matches!(told.code, Some(0..=2)), "{told:?}");
-    assert!(told.err.contains("memory"), "{}", told.err);
+    assert!(told.err.starts_with("error: memory ran out: "), "{}", told.err);
+    assert!(!told.err.contains("backtrace") && told.err.lines().count() <= 3, "{}", told.err);
     assert_eq!(weights(&home.path("out")), before);
     // Whatever it left is out of the way of the next.
     home.write_data(&copies(60));

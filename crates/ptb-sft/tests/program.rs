@@ -83,7 +83,7 @@ fn faults_of_the_command_the_data_and_the_base_are_code_2_with_a_hint() {
         ("--data base", "no regular file"),
         ("--base nowhere", "nowhere"),
         ("--max-length 2", "longer than 2 tokens"),
-        ("--out data.jsonl", "failed to save the model to data.jsonl: it is a file"),
+        ("--out data.jsonl", "--out is data.jsonl, which contains the data"),
     ] {
         let told = home.run(&format!("--steps 2 {flags}"));
         assert_eq!(told.code, Some(2), "{flags}: {told:?}");

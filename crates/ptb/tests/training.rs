@@ -172,7 +172,7 @@ fn trainings_that_do_not_come_to_their_end() {
         ("killed-early", "none", "exit code 137"),
         ("out-of-memory", "none", "exit code 134"),
         ("out-of-disk", "final", "no fact"),
-        ("no-disk-at-all", "none", "exit code 153"),
+        ("no-disk-at-all", "none", "exit code 3"),
         ("cut-while-saving", "snapshot", "no fact"),
         ("never-saved", "none", "deadline"),
     ] {
@@ -194,7 +194,7 @@ fn trainings_that_do_not_come_to_their_end() {
     };
     for (agent, how, part) in [
         ("killed-late", &[][..], "failed with exit code 137"),
-        ("out-of-disk", &[], "failed with exit code 153"),
+        ("out-of-disk", &[], "failed with exit code 3"),
         ("cut-while-saving", &[], "snapshot of 0:0"),
         ("out-of-memory", &["--output"], "memory"),
     ] {

@@ -1,6 +1,13 @@
 //! One line of data as it is written.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::text::shortened;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +64,30 @@ pub enum Record {
     },
 }
 
+/// A JSON object. What is derived would take arrays as well, by the order of fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
 #[derive(Deserialize)]
 struct Raw {
-    messages: Option<Vec<Message>>,
+    messages: Option<Vec<Object<Message>>>,
     prompt: Option<String>,
     completion: Option<String>,
     text: Option<String>,
@@ -76,13 +104,13 @@ impl Record {
 
     /// Reads a line. Further keys are passed over; keys of two forms together are a fault.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_slice(line).map_err(|e| {
+        let Object(raw): Object<Raw> = serde_json::from_slice(line).map_err(|e| {
             // There is one line only, and its number in the file is told already.
-            let text = e.to_string().replace(" at line 1 column ", " at column ");
-            shorten(&text)
+            shortened(&e.to_string().replace(" at line 1 column ", " at column "), 200)
         })?;
         match raw {
             Raw { messages: Some(messages), prompt: None, completion: None, text: None } => {
+                let messages: Vec<Message> = messages.into_iter().map(|Object(m)| m).collect();
                 if !messages.iter().any(|m| m.role == Role::Assistant) {
                     return Err(
                         "no message is the assistant's, so there is nothing to learn".into()
@@ -111,16 +139,4 @@ impl Record {
             _ => Err("give either `messages`, or `prompt` and `completion`, or `text`".into()),
         }
     }
-}
-
-/// A library's words about a hostile line, fit for a terminal.
-fn shorten(text: &str) -> String {
-    let clean: String = text.chars().take(200).flat_map(printable).collect();
-    if text.chars().count() > 200 { clean + "..." } else { clean }
-}
-
-fn printable(c: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) =
-        if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
-    escaped.into_iter().flatten().chain(plain)
 }

@@ -10,13 +10,14 @@ mod encode;
 mod line;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::draw::{Draw, Stream};
 use crate::error::SftError;
+use crate::files::open_regular;
 
 pub use encode::Encoder;
 pub use line::{Message, Record, Role};
@@ -57,10 +58,12 @@ pub struct Data {
     pub skipped: usize,
     /// Examples cut.
     pub cut: usize,
+    /// Where they were read from, if they were.
+    pub file: Option<PathBuf>,
 }
 
 impl Data {
-    /// Reads a file of JSON Lines. Empty lines are passed over.
+    /// Reads a file of JSON Lines, a regular one. Empty lines are passed over.
     ///
     /// # Errors
     /// A file that cannot be read or holds nothing to learn, and faulty lines: the first of them are named.
@@ -69,13 +72,11 @@ impl Data {
             kind: crate::error::Kind::Input,
             ..SftError::io("read the data in", path, e)
         };
-        let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
-        if !file.metadata().map_err(|e| failed(&e))?.is_file() {
-            let message = format!("the data in {} are no regular file", path.display());
-            return Err(SftError::input(message, "name a file of JSON Lines"));
-        }
+        let file = open_regular(path).map_err(|e| failed(&e))?;
         let name = path.display().to_string();
-        Self::read_from(BufReader::with_capacity(1 << 20, file.take(TOTAL)), &name, encoder)
+        let reader = BufReader::with_capacity(1 << 20, file.take(TOTAL));
+        let data = Self::read_from(reader, &name, encoder)?;
+        Ok(Self { file: Some(path.to_owned()), ..data })
     }
 
     /// Reads JSON Lines from anything; `name` is for messages.
@@ -104,6 +105,10 @@ impl Data {
                     let hint = "put each example on a line of its own";
                     let message = format!("{name} line {number} is longer than {LINE} bytes");
                     return Err(SftError::input(message, hint));
+                }
+                // Some editors put a mark of the encoding before the first line.
+                if number == 1 && line.starts_with(b"\xef\xbb\xbf") {
+                    line.drain(..3);
                 }
                 if !line.trim_ascii().is_empty() {
                     block.push((number, line));

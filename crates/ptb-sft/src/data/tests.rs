@@ -107,6 +107,42 @@ fn every_faulty_line_is_counted_and_the_first_are_named() {
 }
 
 #[test]
+fn arrays_are_no_records_and_hidden_characters_are_shown() {
+    for (line, part) in [
+        (r#"[null,"a","b",null]"#, "invalid type: sequence, expected an object"),
+        (r#"{"messages":[["assistant","x"]]}"#, "invalid type: sequence, expected an object"),
+        ("7", "expected an object"),
+        ("{\"messages\":[{\"role\":\"a\u{202e}b\",\"content\":\"\"}]}", "variant `a\\u{202e}b`"),
+        ("{\"text\":\"a\",\"text\":\"b\"}", "duplicate field `text`"),
+    ] {
+        let message = read(line, 100, TooLong::Skip).unwrap_err();
+        assert!(message.contains(part), "{line}: {message}");
+    }
+}
+
+#[test]
+fn a_mark_of_the_encoding_is_passed_over_at_the_start_alone() {
+    let line = "\u{feff}{\"text\":\"x\"}\n";
+    assert_eq!(read(line, 100, TooLong::Skip).unwrap().examples.len(), 1);
+    let twice = read(&line.repeat(2), 100, TooLong::Skip).unwrap_err();
+    assert!(twice.contains("line 2: "), "{twice}");
+    assert!(read("\u{feff}", 100, TooLong::Skip).unwrap_err().contains("there is no example"));
+}
+
+#[test]
+fn data_that_are_no_regular_file_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let fifo = home.path().join("fifo");
+    let (mode, kind) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+    for path in [fifo.as_path(), home.path(), Path::new("/dev/zero")] {
+        let refused = Data::read(path, &encoder(9, TooLong::Skip)).unwrap_err();
+        assert!(refused.message.contains("no regular file"), "{refused}");
+        assert_eq!(refused.exit_code(), 2);
+    }
+}
+
+#[test]
 fn too_long_ones_are_skipped_or_cut_and_counted() {
     let text = "{\"text\":\"abc\"}\n{\"text\":\"abcdefgh\"}\n{\"prompt\":\"abcdefgh\",\"completion\":\"i\"}";
     let skipped = read(text, 4, TooLong::Skip).unwrap();
