@@ -68,9 +68,13 @@ impl Data {
     /// # Errors
     /// A file that cannot be read or holds nothing to learn, and faulty lines: the first of them are named.
     pub fn read(path: &Path, encoder: &Encoder) -> Result<Self, SftError> {
-        let failed = |e: &std::io::Error| SftError {
-            kind: crate::error::Kind::Input,
-            ..SftError::io("read the data in", path, e)
+        let failed = |e: &std::io::Error| {
+            let error = SftError::io("read the data in", path, e);
+            let hint = match e.kind() {
+                std::io::ErrorKind::InvalidInput => "name a file of JSON Lines".to_owned(),
+                _ => error.hint,
+            };
+            SftError::input(error.message, hint)
         };
         let file = open_regular(path).map_err(|e| failed(&e))?;
         let name = path.display().to_string();
