@@ -190,7 +190,7 @@ impl Check<'_> {
                     let benchmark = self.named(id, self.registry.benchmark(id))?;
                     let evaluate = &file.evaluate;
                     let seeds = evaluate.seeds.clone();
-                    let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(&benchmark));
+                    let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(benchmark));
                     for hours in &file.hours.0 {
                         runs.extend(
                             (1..=file.repeats).map(|repeat| RunSpec {

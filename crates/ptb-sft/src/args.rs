@@ -15,7 +15,8 @@ ptb-sft: fine-tunes a language model on examples
 
 Data: one JSON object a line, in one of three forms
   {\"messages\": [{\"role\": \"user\", \"content\": \"2+2?\"}, {\"role\": \"assistant\", \"content\": \"4\"}]}
-                             a chat (ChatML); what the assistant says is learnt
+                             a chat (ChatML); what the assistant says is learnt. The form to
+                             use where a model will be asked in a chat, as benchmarks ask
   {\"prompt\": \"2+2=\", \"completion\": \"4\"}     raw text; the completion is learnt
   {\"text\": \"2+2=4\"}        raw text; all of it is learnt
 Special tokens written out in a text, such as <|im_end|>, become those tokens.
@@ -34,7 +35,8 @@ How long
   --epochs N                 passes through the data (default: 3)
   --steps N                  steps instead
   --minutes M                everything is done by then; without --epochs and --steps the schedule
-                             is stretched over it. The run's own deadline counts in any case
+                             is stretched over it. The run's own deadline counts in any case,
+                             and a schedule that is too long for it is shortened
   --reserve SECONDS          kept for the last look and saving (default: measured)
 
 How
@@ -58,7 +60,7 @@ Which model is the best
 
 Going on after a kill
   --checkpoints DIR          the state is kept there; the same command goes on from it. For one
-                             training at a time
+                             training at a time; removed when the training is finished
   --checkpoint-every N|Ss    (default: 60s)
 
   --json                     progress as JSON lines

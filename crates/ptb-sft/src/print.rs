@@ -208,7 +208,7 @@ fn end_line(o: &Outcome, out: &Path) -> String {
     let why = match o.end {
         End::Finished => "done".to_owned(),
         End::Patience => "ended early, nothing better came".to_owned(),
-        End::Deadline => "ended before the deadline".to_owned(),
+        End::Deadline => "ended by the clock".to_owned(),
         End::Stopped(signal) => format!("stopped by signal {signal}"),
         End::Diverged => "diverged: the loss is no number any more".to_owned(),
     };

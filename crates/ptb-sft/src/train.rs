@@ -82,7 +82,12 @@ pub(crate) struct Times {
     checkpointed: Instant,
     /// The whole time of a training by time.
     whole: Option<f64>,
+    /// Whether it was told that the time is too short.
+    short: bool,
 }
+
+/// Steps after which their speed is believed.
+const MEASURED: u64 = 20;
 
 impl<'a> Trainer<'a> {
     fn prepare(
@@ -158,6 +163,7 @@ impl<'a> Trainer<'a> {
                 looked: now,
                 checkpointed: now,
                 whole: None,
+                short: false,
             },
         };
         trainer.batches = trainer.epoch(trainer.position.epoch);
@@ -225,13 +231,28 @@ impl<'a> Trainer<'a> {
     }
 
     /// Share of the training that will be done after the coming step.
-    fn progress(&self) -> f64 {
+    fn progress(&mut self) -> f64 {
         let done = (self.position.step + 1) as f64;
         match (self.total, self.times.whole) {
-            (Some(total), _) => done / total.max(1) as f64,
+            (Some(total), _) => done / self.affordable(total).max(1.0),
             (None, Some(whole)) => self.seconds() / whole.max(f64::MIN_POSITIVE),
             (None, None) => 1.0,
         }
+    }
+
+    /// Steps of the training: those wanted, or, where the time is too short for them at the speed so far, those that
+    /// fit. So the schedule ends with the time instead of being cut where the rate is still high.
+    fn affordable(&mut self, wanted: u64) -> f64 {
+        let (step, wanted) = (self.position.step, wanted as f64);
+        let Some(left) = self.clock.left().filter(|_| step >= MEASURED) else { return wanted };
+        let left = left.saturating_sub(self.reserve()).as_secs_f64();
+        let fits = step as f64 + left / self.times.step.max(1e-9);
+        if fits < wanted && !std::mem::replace(&mut self.times.short, true) {
+            self.note(&format!(
+                "the time is too short for {wanted} steps: the schedule is shortened to end with it"
+            ));
+        }
+        fits.min(wanted)
     }
 
     /// Seconds of training, those before an interruption included.
@@ -297,7 +318,8 @@ impl<'a> Trainer<'a> {
             self.position.batch = 0;
             self.batches = self.epoch(self.position.epoch);
         }
-        let lr = schedule::rate(&self.settings.optimiser, self.progress());
+        let progress = self.progress();
+        let lr = schedule::rate(&self.settings.optimiser, progress);
         let rows = self.batches.get(self.position.batch).map_or(&[][..], Vec::as_slice);
         let shards = batch::shards(&self.examples, rows);
         let sums = batch_gradient(&self.pool, &self.weights, &shards)?;

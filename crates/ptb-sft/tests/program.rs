@@ -249,7 +249,7 @@ fn the_deadline_cuts_the_schedule_and_the_model_lies_there_before() {
     let told = home.run("--steps 10000000 --minutes 0.1 --reserve 2");
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(begun.elapsed().as_secs_f64() < 6.0, "{:?}", begun.elapsed());
-    assert!(told.out.contains("ended before the deadline"), "{}", told.out);
+    assert!(told.out.contains("ended by the clock"), "{}", told.out);
     assert!(ptb_model::check_model_dir(home.path("out")).is_ok());
     // A run's clock counts as well, and a schedule by time fills what there is.
     fs::write(home.path("door"), "#!/bin/sh\necho '{\"remaining_seconds\": 5}'\n").unwrap();
@@ -311,4 +311,18 @@ fn the_agent_makes_its_data_and_leaves_a_model() {
     assert_ne!(tensors(&home.path("final_model")), tensors(&home.path("base")));
     assert_ne!(fs::read_to_string(home.path("sft-data.jsonl")).unwrap(), data);
     assert_eq!(home.names(), ["base", "final_model", "sft-data.jsonl"]);
+}
+
+/// Too many steps for the time: the rate has fallen to its floor when the clock ends the training.
+#[test]
+fn a_schedule_too_long_for_its_time_is_shortened() {
+    let home = Home::new();
+    home.write_data(&copies(200));
+    let told = home.run("--steps 10000000 --minutes 0.1 --reserve 1 --lr 1e-3 --json");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let events: Vec<serde_json::Value> =
+        told.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = events.iter().rfind(|event| event["event"] == "step").unwrap();
+    assert!(last["lr"].as_f64().unwrap() < 3e-4, "{last}");
+    assert!(told.out.contains("shortened"), "{}", told.out);
 }
