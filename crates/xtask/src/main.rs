@@ -31,6 +31,10 @@ fn quickstart(arguments: Vec<OsString>) -> ExitCode {
     };
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.current_dir(&root).args(["build", "--release", "--target-dir"]).arg(&target);
+    // What cargo told this program of its own package would look like a change to build scripts that ask for it.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_package(name)) {
+        build.env_remove(name);
+    }
     for program in PROGRAMS {
         build.args(["--package", program]);
     }
@@ -48,6 +52,11 @@ fn quickstart(arguments: Vec<OsString>) -> ExitCode {
         .exec();
     say(&format!("cannot start {}: {failed}", experiment.get_program().display()));
     ExitCode::from(3)
+}
+
+fn is_of_package(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// Where cargo builds, however that was set: this program lies in `TARGET/PROFILE/`.

@@ -39,6 +39,11 @@ fn listed(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
 }
 
 fn unfinished(run: &Unfinished) -> String {
+    // Nobody's fault: whoever ran it, or a scheduler, ended it.
+    if run.fault.as_deref() == Some("scheduler") {
+        let path = shown_path(&run.path);
+        return format!("{path}: {} was stopped; the same command goes on", run.stage);
+    }
     let fault = run.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{}: {} {}{fault}{reason}", shown_path(&run.path), run.stage, run.state)
