@@ -87,11 +87,12 @@ tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for prompt in json.loads(sys.argv[2]):
     ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=64)
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=64, do_sample=False, temperature=None)
     print(json.dumps(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True)))
 "#;
 
-/// The agent's model, with its own settings, says in Python what it says in an evaluation.
+/// The agent's model says in Python what it says in an evaluation, the likeliest token each time. (Engines read
+/// `generation_config.json` as vLLM does: `do_sample` alone does not make a model greedy, a temperature of 0 does.)
 fn same_answers_in_transformers(place: &Place, model: &Path) {
     let python = std::env::var("PTB_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let import = Command::new(&python).args(["-c", "import torch, transformers"]).output();
@@ -104,13 +105,24 @@ fn same_answers_in_transformers(place: &Place, model: &Path) {
     for question in asked {
         rows += &format!("{}\n", json!({ "question": question, "answer": "1" }));
         place.write("m.json", json!([{ "role": "user", "content": question }]).to_string());
-        prompts.push(place.output(&["render", "--model", "tiny", "--messages", "m.json"]).out);
+        let render = ["render", "--model", "tiny", "--messages", "m.json", "--kwargs"];
+        let whole = [&render[..], &["{\"add_generation_prompt\": true}"]].concat();
+        prompts.push(place.output(&whole).out);
     }
     place.write("registry/benchmarks/asked/test.jsonl", rows);
     let benchmark = "name = \"Asked\"\ntask = \"Reply.\"\n[data]\npath = \".\"\n[[prompt.messages]]\n\
                      role = \"user\"\ncontent = \"{{ question }}\"\n[generation]\nmax_tokens = 64\n\
                      [scorer]\nkind = \"numeric\"\n[evaluate]\nseeds = [42]\n";
     place.write("registry/benchmarks/asked/benchmark.toml", benchmark);
+    let greedy = place.path().join("greedy");
+    fs::create_dir(&greedy).unwrap();
+    for file in fs::read_dir(model).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), greedy.join(file.file_name())).unwrap();
+    }
+    let mut settings = read(&greedy.join("generation_config.json"));
+    settings["temperature"] = json!(0.0);
+    fs::write(greedy.join("generation_config.json"), settings.to_string()).unwrap();
+    let model = greedy.as_path();
     let eval = ["eval", "asked", "--model", "tiny", "--out", "asked", "--model-path"];
     let evaluated = place.output(&[&eval[..], &[model.to_str().unwrap()]].concat());
     assert_eq!(evaluated.code, 0, "{}", evaluated.shown());
