@@ -38,7 +38,7 @@ impl Prepared {
         cancel: &CancellationToken,
     ) -> Result<(), EvalError> {
         let level = Level::new(self.spec.max_connections);
-        let passes = passes(self.spec.max_tokens, &self.spec.ladder);
+        let passes = passes(self.spec.max_tokens, &self.spec.benchmark.value.evaluate.ladder);
         for (i, max_tokens) in passes.iter().enumerate() {
             if self.missing() == 0 {
                 return Ok(());

@@ -46,8 +46,6 @@ pub struct EvalSpec {
     pub limit: Option<usize>,
     /// New tokens allowed per completion.
     pub max_tokens: u32,
-    /// Lower limits, one after the other, for completions that an engine fails at (the benchmark's own).
-    pub ladder: Vec<u32>,
     /// Requests in flight at once.
     pub max_connections: usize,
     /// `eval/<id>/`.

@@ -78,7 +78,6 @@ fn spec(home: &Path, limit: usize) -> EvalSpec {
         seeds: vec![1, 2],
         limit: Some(limit),
         max_tokens: 16,
-        ladder: Vec::new(),
         max_connections: 4,
         out: home.join("eval"),
     }
@@ -317,7 +316,8 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
         _ => completion("ANSWER: 7"),
     })
     .await;
-    let spec = EvalSpec { ladder: vec![8, 4], max_connections: 1, ..spec(home.path(), 8) };
+    let mut spec = EvalSpec { max_connections: 1, ..spec(home.path(), 8) };
+    spec.benchmark.value.evaluate.ladder = vec![8, 4];
     let mut engines = Engines { all: vec![one, two], given: 0 };
     let said = Mutex::new(Vec::new());
     let tell = |told| match told {

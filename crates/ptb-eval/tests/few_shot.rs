@@ -82,7 +82,6 @@ fn spec(home: &Path) -> EvalSpec {
         seeds: vec![1],
         limit: None,
         max_tokens: 16,
-        ladder: Vec::new(),
         max_connections: 4,
         out: home.join("eval"),
     }

@@ -2,7 +2,7 @@
 //!
 //! An engine's running form is an OpenAI-compatible endpoint in a process of its own: [`Engine::start`]
 //! gives a [`Running`] with its [`Endpoint`], and [`Client`] speaks to any of them. [`Builtin`] starts
-//! this project's own server ([`serve`]) by running a program again; [`Vllm`] and [`Transformers`] start
+//! this project's own server ([`serve`]) by running a program again; [`PythonServer`] starts
 //! another project's server in a sandbox; [`Url`] is a server that somebody else runs.
 //!
 //! The built-in server computes on the CPU with its own kernels (`compute`), batches continuously (`batch`)
@@ -27,7 +27,7 @@ pub use client::{
     Prompt,
 };
 pub use engine::{
-    Builtin, Engine, Fault, FaultClass, Isolation, Launched, Running, Sandboxing, ServeSpec,
-    Shortfall, StartError, Transformers, Url, Vllm, Watcher,
+    Builtin, Engine, Fault, FaultClass, Isolation, Launched, PythonServer, Running, Sandboxing,
+    ServeSpec, Shortfall, StartError, Url, Watcher,
 };
 pub use serve::{ChatRenderer, ChatRequest, Listen, ServeError, ServeOptions, serve, tie_to_stdin};

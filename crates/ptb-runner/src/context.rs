@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ptb_core::run::Stage;
+use ptb_eval::Told;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +71,15 @@ pub enum Notice {
     Ended(String),
     /// A line worth telling once.
     Line(String),
+}
+
+impl From<Told> for Notice {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Count { done, total } => Self::Count { what: "samples".to_owned(), done, total },
+            Told::Said(line) => Self::Line(line),
+        }
+    }
 }
 
 /// Somebody who is told about a run, by its slug. Must return at once.

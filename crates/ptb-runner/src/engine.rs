@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use futures::future::BoxFuture;
 use ptb_eval::Serve;
 use ptb_infer::{
-    Builtin, EndpointError, Engine, Running, ServeSpec, StartError, Transformers, Url, Vllm,
+    Builtin, EndpointError, Engine, PythonServer, Running, ServeSpec, StartError, Url,
 };
 use ptb_model::Links;
 
@@ -31,8 +31,8 @@ const OURS: [&str; 3] = ["builtin", "vllm", "transformers"];
 fn engine(name: &str, ptb: &Path) -> Result<Box<dyn Engine>, EndpointError> {
     Ok(match name {
         "builtin" => Box::new(Builtin::new(ptb)),
-        "vllm" => Box::new(Vllm::new()),
-        "transformers" => Box::new(Transformers::new()),
+        "vllm" => Box::new(PythonServer::vllm()),
+        "transformers" => Box::new(PythonServer::transformers()),
         url => Box::new(Url::parse(url)?),
     })
 }
@@ -42,6 +42,12 @@ pub fn unknown_engine(name: &str) -> Option<String> {
     let known = "known: builtin, vllm, transformers, or a server's URL such as http://HOST:8000/v1";
     let fault = |e: EndpointError| format!("unknown engine `{name}`: {e}; hint: {known}");
     engine(name, Path::new("ptb")).err().map(fault)
+}
+
+/// Whether the engine called `name` can be started here, as far as that shows without a model.
+pub(crate) fn check_engine(name: &str) -> Result<(), StartError> {
+    // A name that is none was told when the experiment was read.
+    engine(name, Path::new("ptb")).map_or(Ok(()), |engine| engine.check())
 }
 
 /// Whether the engine called `name` is a server that takes messages alone (see [`Url::parse`]).

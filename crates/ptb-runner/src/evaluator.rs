@@ -92,7 +92,6 @@ impl DoorEvaluator {
             seeds: inner.spec.seeds.iter().take(1).copied().collect(),
             limit: request.limit.or(benchmark.evaluate.limit),
             max_tokens: request.max_tokens.unwrap_or(inner.spec.max_tokens),
-            ladder: benchmark.evaluate.ladder.clone(),
             max_connections: request.max_connections.unwrap_or(connections).min(256),
             out: inner.out.join(&name),
         };

@@ -8,14 +8,14 @@ use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
 use ptb_core::registry::{Benchmark, Entry, PromptForm, Submit, Weights};
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::{EvalError, weights_dir};
+use ptb_eval::{EvalError, Grader, weights_dir};
 use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
 use ptb_tasks::TaskError;
 use ptb_tasks::data::{Dataset, load};
 use ptb_tasks::prompt::{FewShotPrompter, Prompter};
 
-use crate::engine::only_chats;
+use crate::engine::{check_engine, only_chats};
 use crate::stages::weights_bytes;
 
 /// Copies of the base model that one agent's run may keep at once: in the workspace, two snapshots, the
@@ -56,6 +56,9 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
             walls.insert(&spec.sandbox);
         }
     }
+    graders(specs)?;
+    let engines: BTreeSet<&str> = specs.iter().map(|spec| spec.engine.as_str()).collect();
+    engines.into_iter().try_for_each(check_engine).map_err(requirement)?;
     for name in &walls {
         wall_by_name(name).and_then(|wall| wall.probe()).map_err(requirement)?;
     }
@@ -102,6 +105,16 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         hashes.insert(source, spec.data_sha256.clone());
     }
     Ok(())
+}
+
+/// Starts what grades each benchmark once: after hours of work it is late to learn that there is no Python.
+fn graders(specs: &[RunSpec]) -> Result<(), Preflight> {
+    let benchmarks: BTreeMap<&str, &RunSpec> =
+        specs.iter().map(|spec| (spec.benchmark.id.as_str(), spec)).collect();
+    benchmarks.into_values().try_for_each(|spec| {
+        let form = spec.model.value.chat.tool_calls;
+        Grader::start(&spec.benchmark.value.scorer, form).map(drop).map_err(requirement)
+    })
 }
 
 /// Asks the first sample of each few-shot baseline, and writes the text's hash into its spec.

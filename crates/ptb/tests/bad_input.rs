@@ -134,6 +134,37 @@ fn base_models_that_are_missing_cut_or_lying() {
     assert_eq!(place.output(&["run", "e.toml"]).code, 0);
 }
 
+/// What only the evaluation needs is asked for before an agent has worked for hours.
+#[test]
+fn what_an_evaluation_lacks_is_told_before_anything_is_made() {
+    let place = Place::new();
+    place.experiment("engine", &["base"], "engine = \"vllm\"");
+    let sample =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../registry/benchmarks/humaneval/sample.jsonl");
+    place.write(
+        "code.toml",
+        format!(
+            "agents = [\"base\"]\nmodels = [\"mini\"]\nbenchmarks = [\"humaneval\"]\nhours = 1\n[data]\n\
+             humaneval = \"{sample}\"\n"
+        ),
+    );
+    for (name, variable, words) in [
+        ("engine", "PTB_VLLM", ["the engine vllm is not installed", "PTB_VLLM"]),
+        ("code", "PTB_CODE_PYTHON", ["Python", "PTB_CODE_PYTHON"]),
+    ] {
+        let mut command = place.run_command(name, &[]);
+        let answer =
+            Answer::of(&place, command.env(variable, "/nowhere/program").output().unwrap());
+        assert_refused(&answer, 5, &words);
+        assert!(runs(&place.path().join("results"), name).is_empty());
+    }
+    let eval =
+        ["eval", "arithmetic", "--engine", "vllm", "--model", "mini", "--model-path", "base"];
+    let mut command = place.ptb(&eval);
+    let answer = Answer::of(&place, command.env("PTB_VLLM", "/nowhere/program").output().unwrap());
+    assert_refused(&answer, 5, &["the engine vllm is not installed", "PTB_VLLM"]);
+}
+
 /// Models in the hub's cache are folders of links to files elsewhere.
 #[test]
 fn base_models_may_be_made_of_links() {

@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use builtin::Builtin;
 pub use error::{Fault, FaultClass, Shortfall, StartError};
 pub use output::Watcher;
-pub use server::{Transformers, Vllm};
+pub use server::PythonServer;
 pub use url::Url;
 
 use crate::client::{Client, Endpoint, InferError};
@@ -83,6 +83,14 @@ impl ServeSpec {
 pub trait Engine: Send + Sync {
     /// Its name in commands and records.
     fn name(&self) -> &str;
+
+    /// Whether what it needs is installed; asked before work is done whose evaluation would fail.
+    ///
+    /// # Errors
+    /// [`StartError::Missing`].
+    fn check(&self) -> Result<(), StartError> {
+        Ok(())
+    }
 
     /// Starts serving and returns once requests are answered.
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::Failed;
-use ptb_infer::{FaultClass, StartError};
+use ptb_infer::{Engine, FaultClass, StartError};
 use ptb_model::{RandomModel, random_model};
 use serde_json::{Value, json};
 
@@ -25,24 +25,24 @@ pub(crate) fn architecture(which: Which) -> Outcome {
     let home = model(&RandomModel::mini(1))?;
     let fields = [("architectures", json!(["GrandForCausalLM"])), ("model_type", json!("grand"))];
     configure(home.path(), &fields)?;
-    expect(&fault(which.engine().as_ref(), &spec(home.path()))?, FaultClass::Architecture, true)
+    expect(&fault(&which.engine(), &spec(home.path()))?, FaultClass::Architecture, true)
 }
 
 pub(crate) fn dtype(which: Which) -> Outcome {
     let home = model(&RandomModel::mini(1))?;
     configure(home.path(), &[("dtype", json!("float99")), ("torch_dtype", json!("float99"))])?;
-    expect(&fault(which.engine().as_ref(), &spec(home.path()))?, FaultClass::Dtype, true)
+    expect(&fault(&which.engine(), &spec(home.path()))?, FaultClass::Dtype, true)
 }
 
 pub(crate) fn context(which: Which) -> Outcome {
     let home = model(&RandomModel { max_positions: 256, ..RandomModel::mini(1) })?;
-    expect(&fault(which.engine().as_ref(), &spec(home.path()))?, FaultClass::Context, true)
+    expect(&fault(&which.engine(), &spec(home.path()))?, FaultClass::Context, true)
 }
 
 pub(crate) fn shapes(which: Which) -> Outcome {
     let home = model(&RandomModel::mini(1))?;
     configure(home.path(), &[("intermediate_size", json!(96))])?;
-    expect(&fault(which.engine().as_ref(), &spec(home.path()))?, FaultClass::Weights, true)
+    expect(&fault(&which.engine(), &spec(home.path()))?, FaultClass::Weights, true)
 }
 
 /// The server's own program under `ulimit -v`.
@@ -59,7 +59,7 @@ pub(crate) fn memory(which: Which) -> Outcome {
     let limited = place.path().join("limited");
     std::fs::write(&limited, text)?;
     std::fs::set_permissions(&limited, std::fs::Permissions::from_mode(0o755))?;
-    let fault = fault(which.engine_of(&limited).as_ref(), &spec(home.path()))?;
+    let fault = fault(&which.engine_of(&limited), &spec(home.path()))?;
     expect(&fault, FaultClass::HostMemory, false)
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn memory(which: Which) -> Outcome {
 pub(crate) fn missing(which: Which) -> Outcome {
     let home = model(&RandomModel::mini(1))?;
     std::fs::remove_file(home.path().join("tokenizer.json"))?;
-    expect(&fault(which.engine().as_ref(), &spec(home.path()))?, FaultClass::Tokenizer, true)?;
+    expect(&fault(&which.engine(), &spec(home.path()))?, FaultClass::Tokenizer, true)?;
     let weights = home.path().join("model.safetensors");
     let bytes = std::fs::read(&weights)?;
     std::fs::write(&weights, &bytes[..bytes.len() - 100])?;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use ptb_infer::{
-    CompletionRequest, Engine, Fault, FaultClass, Prompt, Running, Sandboxing, ServeSpec,
-    StartError, Transformers, Vllm,
+    CompletionRequest, Engine, Fault, FaultClass, Prompt, PythonServer, Running, Sandboxing,
+    ServeSpec, StartError,
 };
 use ptb_model::{RandomModel, Sampling, random_model};
 
@@ -62,18 +62,15 @@ impl Which {
         std::env::var_os(self.variable()).map(PathBuf::from).unwrap_or_default()
     }
 
-    pub(crate) fn engine(self) -> Box<dyn Engine> {
+    pub(crate) fn engine(self) -> PythonServer {
         match self {
-            Self::Vllm => Box::new(Vllm::new()),
-            Self::Transformers => Box::new(Transformers::new()),
+            Self::Vllm => PythonServer::vllm(),
+            Self::Transformers => PythonServer::transformers(),
         }
     }
 
-    pub(crate) fn engine_of(self, program: &Path) -> Box<dyn Engine> {
-        match self {
-            Self::Vllm => Box::new(Vllm::new().with_program(program)),
-            Self::Transformers => Box::new(Transformers::new().with_program(program)),
-        }
+    pub(crate) fn engine_of(self, program: &Path) -> PythonServer {
+        self.engine().with_program(program)
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use ptb_infer::Sandboxing;
+use ptb_infer::{Engine, Sandboxing};
 use ptb_model::RandomModel;
 
 use crate::help::{

@@ -7,7 +7,6 @@ use ptb_core::run::{Evidence, Mark, StageFailure};
 use ptb_eval::{EvalError, EvalSpec, Prepared, Told};
 
 use super::{Run, blocking};
-use crate::context::Notice;
 use crate::engine::{Served, Server};
 use crate::failure::{harness, stopped};
 
@@ -59,7 +58,6 @@ impl Run<'_> {
             seeds: spec.seeds.clone(),
             limit: spec.limit,
             max_tokens: spec.max_tokens,
-            ladder: spec.benchmark.value.evaluate.ladder.clone(),
             max_connections: spec.benchmark.value.evaluate.max_connections,
             out: out.clone(),
         };
@@ -69,15 +67,7 @@ impl Run<'_> {
         let served = Served { model: &model, links, base: Some(&base), log: Some(&log), context };
         let mut server = Server::new(&spec.engine, &self.context.programs.ptb, served);
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
-        let tell = move |told| {
-            let notice = match told {
-                Told::Count { done, total } => {
-                    Notice::Count { what: "samples".to_owned(), done, total }
-                }
-                Told::Said(line) => Notice::Line(line),
-            };
-            progress(&slug, notice);
-        };
+        let tell = move |told: Told| progress(&slug, told.into());
         let result = prepared.evaluate(&mut server, &tell, &self.context.cancel).await;
         server.stop().await;
         result.map(drop).map_err(failure)

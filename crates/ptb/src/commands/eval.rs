@@ -7,6 +7,7 @@ use ptb_core::files::write_json;
 use ptb_core::registry::{Asking, PromptForm, Registry};
 use ptb_core::run::Metrics;
 use ptb_eval::{EvalError, EvalSpec, Prepared, Told, weights_dir};
+use ptb_infer::StartError;
 use ptb_model::Links;
 use ptb_runner::{Notice, Served, Server, only_chats, unknown_engine};
 use serde_json::json;
@@ -107,7 +108,6 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         seeds,
         limit: args.limit.map(|n| n as usize),
         max_tokens: args.max_tokens.unwrap_or(benchmark.value.generation.max_tokens),
-        ladder: evaluate.ladder.clone(),
         max_connections: connections,
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
         benchmark,
@@ -148,15 +148,7 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
         tell(&name, Notice::Line(format!("starting the engine {}", args.engine)));
     }
     let (shown, label) = (std::sync::Arc::clone(&tell), name.clone());
-    let told = move |told| {
-        let notice = match told {
-            Told::Count { done, total } => {
-                Notice::Count { what: "samples".to_owned(), done, total }
-            }
-            Told::Said(line) => Notice::Line(line),
-        };
-        shown(&label, notice);
-    };
+    let told = move |told: Told| shown(&label, told.into());
     let result = prepared.evaluate(&mut server, &told, &cancel).await;
     server.stop().await;
     let evaluation = result.map_err(fault)?;
@@ -168,6 +160,7 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
 fn fault(e: EvalError) -> Fault {
     let code = match &e {
         EvalError::Start(e) if e.is_model_fault() => ExitCode::Usage,
+        EvalError::Start(StartError::Missing { .. }) => ExitCode::Requirement,
         EvalError::Code(e) if e.is_missing_requirement() => ExitCode::Requirement,
         EvalError::Task(_)
         | EvalError::Model(_)

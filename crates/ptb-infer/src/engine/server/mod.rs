@@ -12,13 +12,12 @@ mod sandbox;
 mod transformers;
 mod vllm;
 
-pub use transformers::Transformers;
-pub use vllm::Vllm;
+use std::path::{Path, PathBuf};
 
-use std::path::Path;
+use futures::future::BoxFuture;
 
 use super::process::Process;
-use super::{Isolation, Launched, Running, Sandboxing, ServeSpec, StartError};
+use super::{Engine, Isolation, Launched, Running, Sandboxing, ServeSpec, StartError};
 use crate::client::Endpoint;
 use gpu::Gpu;
 use model::Shown;
@@ -51,7 +50,7 @@ struct Setting<'a> {
 }
 
 /// What differs between servers.
-trait Server: Sync {
+trait Server: std::fmt::Debug + Sync {
     fn product(&self) -> &'static Product;
 
     /// The command line.
@@ -74,11 +73,51 @@ trait Server: Sync {
     }
 }
 
+/// A server of another project, written in Python, that is installed on this machine.
+#[derive(Debug, Clone)]
+pub struct PythonServer {
+    server: &'static dyn Server,
+    program: Option<PathBuf>,
+}
+
+impl PythonServer {
+    /// `vllm serve`: the program named by `PTB_VLLM`, else the one on `PATH`.
+    pub fn vllm() -> Self {
+        Self { server: &vllm::Vllm, program: None }
+    }
+
+    /// `transformers serve`: the program named by `PTB_TRANSFORMERS`, else the one on `PATH`. It answers one
+    /// request at a time, so that each has its own seed.
+    pub fn transformers() -> Self {
+        Self { server: &transformers::Transformers, program: None }
+    }
+
+    /// This program instead.
+    #[must_use]
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+}
+
+impl Engine for PythonServer {
+    fn name(&self) -> &str {
+        self.server.product().name
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        python::find(self.server.product(), self.program.as_deref()).map(drop)
+    }
+
+    fn start<'a>(&'a self, spec: &'a ServeSpec) -> BoxFuture<'a, Result<Running, StartError>> {
+        Box::pin(launch(self.server, self.program.as_deref(), spec))
+    }
+}
+
 /// Finds, prepares and starts a server, in the best sandbox that is allowed and can be had.
 async fn launch(
     server: &dyn Server,
     program: Option<&Path>,
-    helper: Option<&Path>,
     spec: &ServeSpec,
 ) -> Result<Running, StartError> {
     let product = server.product();
@@ -89,11 +128,11 @@ async fn launch(
         .map_err(|e| StartError::prepare("looking at the model", std::io::Error::other(e)))??;
     let gpus = gpu::visible().await;
     let gpu_share = gpus.first().map(|gpu| gpu::share(gpu, spec, shown.weights)).transpose()?;
-    let job = Job { server, helper, installation, shown, spec, gpu_share, gpus };
+    let job = Job { server, installation, shown, spec, gpu_share, gpus };
     if spec.sandbox == Sandboxing::Never {
         return job.start(None, Some("it was asked for".to_owned())).await;
     }
-    let e = match sandbox::probe(helper).await {
+    let e = match sandbox::probe().await {
         Ok(wall) => match job.start(Some(wall), None).await {
             // The machine's walls hold, but this installation cannot live behind one.
             Err(StartError::Sandbox(e)) => e,
@@ -112,7 +151,6 @@ async fn launch(
 /// A start that has all it needs but its place.
 struct Job<'a> {
     server: &'a dyn Server,
-    helper: Option<&'a Path>,
     installation: Installation,
     shown: Shown,
     spec: &'a ServeSpec,
@@ -127,7 +165,7 @@ impl Job<'_> {
         reason: Option<String>,
     ) -> Result<Running, StartError> {
         let mut shown = self.shown.clone();
-        let place = Prepared::new(wall, self.helper, self.server.script(), &mut shown)?;
+        let place = Prepared::new(wall, self.server.script(), &mut shown)?;
         let setting = Setting {
             spec: self.spec,
             installation: &self.installation,

@@ -40,8 +40,8 @@ const PASSED: [&str; 12] = [
 ];
 
 /// Tries the sandbox on this machine.
-pub(super) async fn probe(helper: Option<&Path>) -> Result<Namespaces, WallError> {
-    let wall = helper.map_or_else(Namespaces::new, Namespaces::with_helper);
+pub(super) async fn probe() -> Result<Namespaces, WallError> {
+    let wall = Namespaces::new();
     let tried = wall.clone();
     match tokio::task::spawn_blocking(move || tried.probe()).await {
         Ok(report) => report.map(|_| wall),
@@ -66,7 +66,6 @@ impl Prepared {
     /// Makes the directories; with a wall, whatever its user could not read is copied.
     pub(super) fn new(
         wall: Option<Namespaces>,
-        helper: Option<&Path>,
         script: Option<&str>,
         shown: &mut Shown,
     ) -> Result<Self, StartError> {
@@ -78,7 +77,7 @@ impl Prepared {
             made.and_then(|()| std::fs::write(work.join("serve.py"), script.unwrap_or_default()));
         written.map_err(|e| StartError::prepare("writing the server's directory", e))?;
         let outside = work.join("api.sock");
-        let wall = wall.ok_or_else(|| helper.map_or_else(NoWall::new, NoWall::with_helper));
+        let wall = wall.ok_or_else(NoWall::new);
         let (model, seen) = match &wall {
             Ok(_) => {
                 let who = WallSpec::new(&work, ["true"]).identity;

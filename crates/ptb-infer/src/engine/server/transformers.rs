@@ -1,13 +1,9 @@
 //! Hugging Face `transformers`: `transformers serve`, through a script that puts it on a Unix socket and
 //! makes its completions exact.
 
-use std::path::PathBuf;
-
-use futures::future::BoxFuture;
-
-use super::{Product, Server, Setting, launch};
+use super::{Product, Server, Setting};
 use crate::engine::error::FaultClass;
-use crate::engine::{Engine, Fault, Running, ServeSpec, StartError};
+use crate::engine::{Fault, StartError};
 
 const PRODUCT: Product = Product {
     name: "transformers",
@@ -15,48 +11,11 @@ const PRODUCT: Product = Product {
     install: "install it (`pip install transformers[serving] torch accelerate`) so that `transformers` is on PATH",
 };
 
-/// Starts `transformers serve` for a model: the program named by `PTB_TRANSFORMERS`, else the one on `PATH`.
-/// It answers one request at a time, so that each has its own seed.
-#[derive(Debug, Clone, Default)]
-pub struct Transformers {
-    program: Option<PathBuf>,
-    helper: Option<PathBuf>,
-}
+/// What is Transformers's own.
+#[derive(Debug)]
+pub(super) struct Transformers;
 
-impl Transformers {
-    /// The installation that the environment names.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// This program instead.
-    #[must_use]
-    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
-        self.program = Some(program.into());
-        self
-    }
-
-    /// Another program as the sandbox's helper (see `ptb_sandbox::enter_if_helper`); by default this one.
-    #[must_use]
-    pub fn with_helper(mut self, helper: impl Into<PathBuf>) -> Self {
-        self.helper = Some(helper.into());
-        self
-    }
-}
-
-impl Engine for Transformers {
-    fn name(&self) -> &str {
-        PRODUCT.name
-    }
-
-    fn start<'a>(&'a self, spec: &'a ServeSpec) -> BoxFuture<'a, Result<Running, StartError>> {
-        Box::pin(launch(&Recipe, self.program.as_deref(), self.helper.as_deref(), spec))
-    }
-}
-
-struct Recipe;
-
-impl Server for Recipe {
+impl Server for Transformers {
     fn product(&self) -> &'static Product {
         &PRODUCT
     }

@@ -1,11 +1,7 @@
 //! vLLM: `vllm serve` on a Unix socket.
 
-use std::path::PathBuf;
-
-use futures::future::BoxFuture;
-
-use super::{Product, Server, Setting, launch};
-use crate::engine::{Engine, Running, ServeSpec, StartError};
+use super::{Product, Server, Setting};
+use crate::engine::StartError;
 
 const GIB: u64 = 1 << 30;
 const PRODUCT: Product = Product {
@@ -14,47 +10,11 @@ const PRODUCT: Product = Product {
     install: "install it (`pip install vllm`, https://docs.vllm.ai) so that `vllm` is on PATH",
 };
 
-/// Starts `vllm serve` for a model: the program named by `PTB_VLLM`, else the one on `PATH`.
-#[derive(Debug, Clone, Default)]
-pub struct Vllm {
-    program: Option<PathBuf>,
-    helper: Option<PathBuf>,
-}
+/// What is Vllm's own.
+#[derive(Debug)]
+pub(super) struct Vllm;
 
-impl Vllm {
-    /// The installation that the environment names.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// This program instead.
-    #[must_use]
-    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
-        self.program = Some(program.into());
-        self
-    }
-
-    /// Another program as the sandbox's helper (see `ptb_sandbox::enter_if_helper`); by default this one.
-    #[must_use]
-    pub fn with_helper(mut self, helper: impl Into<PathBuf>) -> Self {
-        self.helper = Some(helper.into());
-        self
-    }
-}
-
-impl Engine for Vllm {
-    fn name(&self) -> &str {
-        PRODUCT.name
-    }
-
-    fn start<'a>(&'a self, spec: &'a ServeSpec) -> BoxFuture<'a, Result<Running, StartError>> {
-        Box::pin(launch(&Recipe, self.program.as_deref(), self.helper.as_deref(), spec))
-    }
-}
-
-struct Recipe;
-
-impl Server for Recipe {
+impl Server for Vllm {
     fn product(&self) -> &'static Product {
         &PRODUCT
     }
