@@ -1,10 +1,12 @@
 //! From a sample to chat messages, or to a plain few-shot text, by the benchmark's templates.
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
 use ptb_core::registry::{Benchmark, Entry, FewShot, FewShotPrompt, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::chat::python::to_json;
 use crate::data::{Dataset, Sample};
 use crate::error::TaskError;
 use crate::score::letter;
@@ -82,14 +84,15 @@ fn choices(sample: &Sample) -> Vec<Value> {
 #[derive(Debug)]
 pub struct FewShotPrompter {
     environment: Environment<'static>,
-    examples: String,
+    /// None where the text has examples of its own.
+    examples: Option<String>,
 }
 
 /// The template's name in its environment.
 const TEXT: &str = "text";
 
 impl FewShotPrompter {
-    /// Parses the template and reads the train split for the examples.
+    /// Parses the template and, where it asks for rows of the train split, reads that for the examples.
     ///
     /// # Errors
     /// A benchmark without the table `[few_shot]`, a template that is wrong, a train split that cannot be had
@@ -103,7 +106,10 @@ impl FewShotPrompter {
             Ok(environment)
         };
         let environment = parse().map_err(|e| fault(benchmark, "read", "few-shot text", &e))?;
-        let examples = examples(&environment, benchmark, few_shot, dataset)?;
+        let examples = match few_shot.is_none() {
+            true => None,
+            false => Some(examples(&environment, benchmark, few_shot, dataset)?),
+        };
         Ok(Self { environment, examples })
     }
 
@@ -112,12 +118,21 @@ impl FewShotPrompter {
     /// # Errors
     /// A template that cannot be filled in.
     pub fn text(&self, sample: &Sample) -> Result<String, TaskError> {
-        let values = context! { question => &sample.question, examples => &self.examples };
+        let question = &sample.question;
+        let tools: Vec<Value> = sample.tools.iter().map(|t| Serde(t.clone()).into()).collect();
+        let values = context! { question, tools, choices => choices(sample) };
+        // Without rows there is no such variable, so that a text which shows it is told.
+        let values = match &self.examples {
+            Some(examples) => context! { examples, ..values },
+            None => values,
+        };
         let filled = self.environment.get_template(TEXT).and_then(|t| t.render(values));
         filled.map_err(|e| TaskError::Template {
             action: format!("fill in the few-shot text for sample {}", sample.id),
             reason: e.to_string(),
-            hint: "the few-shot text sees `question` and `examples`".to_owned(),
+            hint: "the few-shot text sees `question`, `choices`, `tools`, and `examples` where \
+                   [few_shot.examples] names rows"
+                .to_owned(),
         })
     }
 }
@@ -142,6 +157,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     // A misspelt variable is an error, not an empty text in every prompt.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(1_000_000));
+    environment.add_filter("tojson", |value: &Value, options| to_json(value, options));
     Ok(environment)
 }
 

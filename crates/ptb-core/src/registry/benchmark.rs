@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod fault;
+
 /// A benchmark: where its samples come from, how they are asked, how answers are scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,21 +202,24 @@ pub enum Role {
 }
 
 /// A plain text that a model goes on with, without a chat template: solved examples, then the question.
-/// Only baselines are asked in this way.
+/// Only baselines are asked in this way. Examples are rows of the train split, or stand in the text: written for
+/// this project, never test items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FewShotPrompt {
-    /// Template of the whole text; sees `examples` (joined) and `question`.
+    /// Template of the whole text; sees `question`, `choices` (as prompts do), `tools` (functions that may be called,
+    /// as OpenAI's API describes them; the filter `tojson` prints them) and, where rows are named, `examples` (joined).
     pub text: String,
     /// Texts that end a completion, in place of `generation.stop`: after its answer a base model goes on with
     /// a next example, whose number must not be taken for the answer.
     pub stop: Vec<String>,
-    /// The examples.
+    /// The examples; left out where they stand in the text.
+    #[serde(default, skip_serializing_if = "FewShot::is_none")]
     pub examples: FewShot,
 }
 
-/// Few-shot examples: named rows of the train split, in this order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Few-shot examples: named rows of the train split, in this order. The default is none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FewShot {
     /// 0-based rows of the train split.
@@ -224,6 +229,13 @@ pub struct FewShot {
     /// What stands between examples.
     #[serde(default = "blank_line")]
     pub join: String,
+}
+
+impl FewShot {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        self.rows.is_empty() && self.example.is_empty()
+    }
 }
 
 fn blank_line() -> String {
@@ -263,35 +275,6 @@ impl Scorer {
     pub const fn new(kind: ScorerKind) -> Self {
         Self { kind, boxed: false, tests: None, entry_point: None }
     }
-
-    /// What is wrong with it: (text to point at, message, hint).
-    fn fault(&self, data: &Data) -> Option<(&'static str, String, String)> {
-        let told = |message: &str, hint: &str| Some(("[scorer]", message.into(), hint.into()));
-        let code = [&self.tests, &self.entry_point];
-        match self.kind {
-            ScorerKind::Code if code.iter().any(|f| f.is_none()) => told(
-                "the scorer `code` needs `tests` and `entry_point`",
-                "name the fields that hold the tests and the tested function's name",
-            ),
-            kind if kind != ScorerKind::Code && code.iter().any(|f| f.is_some()) => told(
-                "`tests` and `entry_point` are for the scorer `code`",
-                "leave them out, or set kind = \"code\"",
-            ),
-            ScorerKind::Choice if data.choices.is_none() => told(
-                "the scorer `choice` needs choices",
-                "add [data.choices] with `wrong`, the fields of the wrong choices",
-            ),
-            ScorerKind::ToolCall if data.tools.is_none() => told(
-                "the scorer `tool-call` needs functions that can be called",
-                "name the field that describes them as `tools` in [data]",
-            ),
-            kind if kind != ScorerKind::Numeric && self.boxed => told(
-                "`boxed` is for the scorer `numeric`",
-                "leave it out, or set kind = \"numeric\"",
-            ),
-            _ => None,
-        }
-    }
 }
 
 /// Scorers that exist.
@@ -319,10 +302,12 @@ pub struct Evaluate {
     pub limit: Option<usize>,
     /// Run seeds of the final evaluation; the score is the mean over them.
     pub seeds: Vec<u64>,
-    /// Lower limits of new tokens, one after the other, for completions that an engine fails at again and again.
+    /// Lower limits of new tokens, one after the other, for completions that an engine fails at again and again: the
+    /// first below `generation.max_tokens`, each below the one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ladder: Vec<u32>,
-    /// Fields of a test record by whose values the accuracy is broken down.
+    /// Fields of a test record by whose values the accuracy is broken down. None of those that hold an item (its
+    /// question, answer, id, ...). A field that records do not have gives no breakdown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub breakdown: Vec<String>,
     /// Requests in flight at once.
@@ -374,137 +359,4 @@ pub enum Publication {
     Ids,
     /// Nothing of single items.
     None,
-}
-
-impl Choices {
-    /// Most choices: one for each letter.
-    const MOST: usize = 26;
-
-    fn fault(&self) -> Option<(&'static str, String, String)> {
-        let fits = (1..Self::MOST).contains(&self.wrong.len());
-        (!fits).then(|| {
-            let message = format!("there are {} wrong choices", self.wrong.len());
-            ("[data.choices]", message, format!("name 1 to {} fields", Self::MOST - 1))
-        })
-    }
-}
-
-impl FewShotPrompt {
-    fn fault(&self) -> Option<(&'static str, String, String)> {
-        if self.examples.rows.is_empty() {
-            let message = "there are no examples in [few_shot.examples]".to_owned();
-            return Some(("[few_shot.examples]", message, "name rows of the train split".into()));
-        }
-        if self.stop.is_empty() || self.stop.iter().any(String::is_empty) {
-            let message = "[few_shot] has no `stop`, or an empty one".to_owned();
-            let hint = "give the text that begins a next example: a base model goes on with it";
-            return Some(("[few_shot]", message, hint.into()));
-        }
-        None
-    }
-}
-
-impl Benchmark {
-    /// What is wrong beyond the form: (text to point at, message, hint).
-    pub(super) fn fault(&self) -> Option<(&'static str, String, String)> {
-        let sources =
-            [self.data.hub.is_some(), self.data.path.is_some(), self.data.generator.is_some()];
-        if sources.iter().filter(|s| **s).count() != 1 {
-            let hint = "keep one of `hub`, `path`, `generator`".to_owned();
-            return Some(("[data]", "data has not exactly one source".to_owned(), hint));
-        }
-        match (self.prompt.messages.is_empty(), self.data.conversation) {
-            (true, false) => {
-                let hint = "add [[prompt.messages]]".to_owned();
-                return Some(("[prompt]", "the prompt has no messages".to_owned(), hint));
-            }
-            (false, true) => {
-                let message = "records bring their own conversation, and [prompt] has messages";
-                let hint = "leave `conversation` or [[prompt.messages]] out".to_owned();
-                return Some(("conversation", message.to_owned(), hint));
-            }
-            _ => {}
-        }
-        if let Some(fault) = self.data.choices.as_ref().and_then(Choices::fault) {
-            return Some(fault);
-        }
-        if let Some(fault) = self.scorer.fault(&self.data) {
-            return Some(fault);
-        }
-        if let Some(fault) = self.few_shot.as_ref().and_then(FewShotPrompt::fault) {
-            return Some(fault);
-        }
-        if self.evaluate.seeds.is_empty() {
-            return Some((
-                "seeds",
-                "there are no seeds".into(),
-                "the default is seeds = [42]".into(),
-            ));
-        }
-        let zero = |n: usize, word: &'static str| {
-            (n == 0).then(|| (word, format!("{word} is 0"), "give a number above 0".to_owned()))
-        };
-        zero(self.generation.max_tokens as usize, "max_tokens")
-            .or_else(|| zero(self.evaluate.max_connections, "max_connections"))
-            .or_else(|| self.evaluate.limit.and_then(|l| zero(l, "limit")))
-            .or_else(|| {
-                let bad =
-                    self.weight.as_ref().is_some_and(|w| !(w.value.is_finite() && w.value > 0.0));
-                bad.then(|| {
-                    ("[weight]", "the weight is not above 0".into(), "give a number above 0".into())
-                })
-            })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a benchmark with these tables says of itself.
-    fn fault(data: &str, prompt: &str, scorer: &str) -> Option<String> {
-        let text = format!(
-            "name = \"x\"\ntask = \"\"\n[data]\npath = \".\"\n{data}\n{prompt}\n[generation]\nmax_tokens = 1\n\
-             [scorer]\n{scorer}\n[evaluate]\nseeds = [1]\n"
-        );
-        let benchmark: Benchmark = toml::from_str(&text).unwrap();
-        benchmark.fault().map(|(at, message, hint)| {
-            assert!(text.contains(at), "{at} is not in {text}");
-            format!("{message}; {hint}")
-        })
-    }
-
-    #[test]
-    fn tables_must_fit_each_other() {
-        let prompt = "[[prompt.messages]]\nrole = \"user\"\ncontent = \"{{ question }}\"";
-        let code = "kind = \"code\"\ntests = \"t\"\nentry_point = \"e\"";
-        let choices = "[data.choices]\nwrong = [\"w\"]";
-        for (data, prompt, scorer) in [
-            ("", prompt, "kind = \"numeric\"\nboxed = true"),
-            ("", prompt, code),
-            (choices, prompt, "kind = \"choice\""),
-            ("tools = \"f\"", prompt, "kind = \"tool-call\""),
-            ("conversation = true", "", "kind = \"exact\""),
-        ] {
-            assert_eq!(fault(data, prompt, scorer), None);
-        }
-        for (data, prompt, scorer, told) in [
-            ("", "[prompt]\nmessages = []", "kind = \"exact\"", "the prompt has no messages"),
-            ("conversation = true", prompt, "kind = \"exact\"", "bring their own conversation"),
-            ("", prompt, "kind = \"code\"\ntests = \"t\"", "needs `tests` and `entry_point`"),
-            ("", prompt, "kind = \"exact\"\ntests = \"t\"", "are for the scorer `code`"),
-            ("", prompt, "kind = \"choice\"", "needs choices; add [data.choices]"),
-            ("", prompt, "kind = \"tool-call\"", "needs functions that can be called"),
-            ("", prompt, "kind = \"exact\"\nboxed = true", "`boxed` is for the scorer `numeric`"),
-            (
-                "[data.choices]\nwrong = []",
-                prompt,
-                "kind = \"choice\"",
-                "there are 0 wrong choices",
-            ),
-        ] {
-            let said = fault(data, prompt, scorer).unwrap_or_default();
-            assert!(said.contains(told), "{said:?} instead of {told}");
-        }
-    }
 }

@@ -112,7 +112,7 @@ pub(crate) fn write_float(out: &mut dyn Write, float: f64) -> fmt::Result {
 }
 
 /// The filter `tojson`: Python's `json.dumps` with `ensure_ascii=False`, and `indent` where given.
-pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
+pub(crate) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     for accepted in ["ensure_ascii", "separators", "sort_keys"] {
         if options.has(accepted) {
