@@ -190,6 +190,7 @@ struct Key<'a> {
     model_of_agent: &'a Option<String>,
     options: &'a BTreeMap<String, String>,
     base_model: (&'a str, String),
+    chat_template: String,
     benchmark: (&'a str, String),
     data: &'a str,
     hours: f64,
@@ -222,6 +223,7 @@ impl RunSpec {
             model_of_agent: &self.agent.model,
             options: &self.agent.options,
             base_model: (&self.model.id, self.model_key()),
+            chat_template: sha256_hex(self.chat_template.as_bytes()),
             benchmark: (&self.benchmark.id, self.benchmark_key()),
             data: &self.data_sha256,
             hours: self.budget.hours,
@@ -246,6 +248,10 @@ impl RunSpec {
     fn benchmark_key(&self) -> String {
         let mut benchmark = self.benchmark.value.clone();
         benchmark.name = String::new();
+        // The data's own hash stands for where they lie.
+        benchmark.data.files.clear();
+        benchmark.data.path = None;
+        benchmark.evaluate.breakdown.clear();
         benchmark.weight = None;
         benchmark.publish = Publish::default();
         benchmark.contamination = Contamination::default();

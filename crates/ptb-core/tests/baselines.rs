@@ -86,6 +86,22 @@ fn everything_that_a_few_shot_baseline_meets_is_in_its_key() {
 }
 
 #[test]
+fn what_nobody_meets_is_in_no_key() {
+    let run = run("base");
+    let same = run.cell_key();
+    for other in [
+        key(&run, |r| r.benchmark.value.data.files.push("elsewhere.jsonl".to_owned())),
+        key(&run, |r| r.benchmark.value.data.path = Some("/moved".into())),
+        key(&run, |r| r.benchmark.value.evaluate.breakdown.push("level".to_owned())),
+        key(&run, |r| r.benchmark.value.weight = None),
+    ] {
+        assert_eq!(other, same);
+    }
+    assert_ne!(key(&run, |r| r.data_sha256.push('1')), same);
+    assert_ne!(key(&run, |r| r.chat_template.push('!')), same);
+}
+
+#[test]
 fn a_few_shot_prompt_keys_no_other_run() {
     for agent in ["base", "instruct"] {
         let run = run(agent);

@@ -7,13 +7,14 @@ use ptb_core::seed::request_seed;
 use ptb_infer::{
     ChatCall, Client, Completion, CompletionRequest, Finished, InferError, Prompt, Running,
 };
+use ptb_tasks::data::Sample;
 use ptb_tasks::score::ToolCall;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
 use crate::level::Level;
-use crate::prepare::Prepared;
+use crate::prepare::{Asked, Prepared};
 use crate::store::SampleRecord;
 
 /// Tries of one request before its pass gives up: where the server has too much to do, or cannot be had; and where
@@ -54,9 +55,11 @@ impl Prepared {
         asking: &Asking<'_>,
         (state, index): (usize, usize),
     ) -> Result<SampleRecord, EvalError> {
-        let (state, sample) = (&self.states[state], &self.dataset.samples[index]);
+        let state = &self.states[state];
+        let sample = &state.samples[index];
         let seed = request_seed(state.seed, &sample.request_id, 1, 0);
-        let completion = asking.patiently(|| self.once(asking, index, seed)).await?;
+        let completion =
+            asking.patiently(|| self.once(asking, (sample, &state.asked[index]), seed)).await?;
         let reduced = asking.max_tokens < self.spec.max_tokens;
         Ok(SampleRecord {
             id: sample.id.clone(),
@@ -77,32 +80,29 @@ impl Prepared {
     async fn once(
         &self,
         asking: &Asking<'_>,
-        index: usize,
+        (sample, asked): (&Sample, &Asked),
         seed: u32,
     ) -> Result<Completion, EvalError> {
-        let asked = &self.asked[index];
         let stop = self.stop.clone();
         let max_tokens = asking.max_tokens as usize;
         let (sampling, seed) = (Some(self.sampling), Some(u64::from(seed)));
         if asking.manner == Manner::Chat {
-            let (messages, tools) =
-                (asked.messages.clone(), self.dataset.samples[index].tools.clone());
+            let (messages, tools) = (asked.messages.clone(), sample.tools.clone());
             let (max_tokens, kwargs) = (Some(max_tokens), serde_json::Map::new());
             let call = ChatCall { messages, tools, kwargs, max_tokens, sampling, seed, stop };
             return Ok(asking.client.chat(&call).await?);
         }
-        let tokens = self.encode(&asked.text)?;
-        let room = self.context.saturating_sub(tokens.len());
+        let room = self.context.saturating_sub(asked.tokens.len());
         if room == 0 {
             return Err(EvalError::Model(format!(
                 "its config.json allows {} tokens of context and the prompt has {}",
                 self.context,
-                tokens.len()
+                asked.tokens.len()
             )));
         }
         let prompt = match asking.manner {
             Manner::Text => Prompt::Text(asked.text.clone()),
-            _ => Prompt::Tokens(tokens),
+            _ => Prompt::Tokens(asked.tokens.clone()),
         };
         let request = CompletionRequest {
             prompt,
@@ -113,13 +113,6 @@ impl Prepared {
             ignore_eos: false,
         };
         Ok(asking.client.complete(&request).await?)
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<u32>, EvalError> {
-        self.tokenizer.encode(text, false).map_err(|reason| EvalError::Tokenizer {
-            dir: self.spec.tokenizer_dir.clone().unwrap_or_else(|| self.spec.model_dir.clone()),
-            reason,
-        })
     }
 
     /// Which manner a server takes: ids if it answers to them, else text.
@@ -134,7 +127,7 @@ impl Prepared {
         if asking.engine.pid().is_some() {
             return Ok(Manner::Tokens);
         }
-        let probe = CompletionRequest::new(Prompt::Tokens(self.encode("1")?), 1);
+        let probe = CompletionRequest::new(Prompt::Tokens(self.probe.clone()), 1);
         let asked = || async { Ok(asking.client.complete(&probe).await?) };
         match asking.patiently(asked).await {
             Err(EvalError::Engine(InferError::Rejected { status: 400 | 422, .. })) => {

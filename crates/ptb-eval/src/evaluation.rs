@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, SeedState};
 use crate::serve::{Serve, Told};
 use crate::store::SampleRecord;
 use crate::tally::{Facts, Graded, tally};
@@ -51,20 +51,25 @@ impl Prepared {
         tell(Told::Count { done: total - self.missing() as u64, total });
         self.ask_all(serve, tell, cancel).await?;
         // Grading may run programs.
-        tokio::task::spawn_blocking(move || self.finish())
+        let cancel = cancel.clone();
+        tokio::task::spawn_blocking(move || self.finish(&cancel))
             .await
             .map_err(|e| EvalError::Nothing(format!("grading ended: {e}")))?
     }
 
-    /// Grades all, writes samples in order, and the metrics over them.
-    fn finish(mut self) -> Result<Evaluation, EvalError> {
+    /// Grades all, writes samples in order, and the metrics over them. Asked to stop, it writes nothing.
+    fn finish(mut self, cancel: &CancellationToken) -> Result<Evaluation, EvalError> {
         let mut by_seed: Vec<Graded> = Vec::new();
         for (state, store) in self.states.iter_mut().zip(std::mem::take(&mut self.stores)) {
-            let samples = &self.dataset.samples[..self.asked.len()];
+            let SeedState { samples, kept, .. } = state;
             let pairs: Vec<(SampleRecord, &Sample)> =
-                samples.iter().filter_map(|s| Some((state.kept.remove(&s.id)?, s))).collect();
+                samples.iter().filter_map(|s| Some((kept.remove(&s.id)?, s))).collect();
             let grader = &self.grader;
-            let records: Vec<_> = pairs.into_par_iter().map(|(r, s)| grader.graded(r, s)).collect();
+            let graded = |(record, sample)| match cancel.is_cancelled() {
+                true => Err(EvalError::Cancelled),
+                false => Ok(grader.graded(record, sample)),
+            };
+            let records = pairs.into_par_iter().map(graded).collect::<Result<Vec<_>, _>>()?;
             store.finish(&records)?;
             by_seed.push(Graded { seed: state.seed, records });
         }
@@ -74,7 +79,7 @@ impl Prepared {
                 weights_sha256: &self.weights_sha256,
                 data_sha256: &self.dataset.sha256,
                 settings: &self.settings,
-                complete: self.asked.len() == self.dataset.samples.len(),
+                complete: self.count == self.dataset.samples.len(),
                 samples: &self.dataset.samples,
                 breakdown: &self.spec.benchmark.value.evaluate.breakdown,
             },
@@ -82,13 +87,14 @@ impl Prepared {
         )?;
         write_json(&self.spec.out.join("metrics.json"), &metrics)?;
         let first = by_seed.into_iter().next().map(|g| g.records).unwrap_or_default();
-        let samples = first.into_iter().enumerate().map(|(i, r)| Answered {
+        let asked = self.states.first().map(SeedState::pairs);
+        let samples = asked.into_iter().flatten().zip(first).map(|((sample, asked), r)| Answered {
             id: r.id,
-            prompt: self.asked[i].text.clone(),
+            prompt: asked.text.clone(),
             completion: r.completion,
             score: r.score,
             answer: r.answer,
-            target: self.dataset.samples[i].target.clone(),
+            target: sample.target.clone(),
         });
         Ok(Evaluation { metrics, samples: samples.collect() })
     }

@@ -6,7 +6,7 @@
 //! is kept.
 //!
 //! A completion is reused only when everything that made it is the same: weights, prompt, tokenizer,
-//! sampling, limits, seed. Grades are never reused: they are computed from the completion each time.
+//! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Grades are never reused: they are computed from the completion each time.
 //!
 //! A baseline may set its prompt's form and its sampling ([`EvalSpec::asking`]); a submission never can.
 //!

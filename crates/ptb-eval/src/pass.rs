@@ -119,10 +119,9 @@ impl Prepared {
 
     /// Places (state, sample) of missing completions, in the order in which they are asked.
     fn missing_places(&self) -> Vec<(usize, usize)> {
-        let samples = self.samples();
         let of_state = |(s, state): (usize, &SeedState)| {
-            let missing = |i: &usize| !state.kept.contains_key(&samples[*i].id);
-            (0..samples.len()).filter(missing).map(|i| (s, i)).collect::<Vec<_>>()
+            let missing = |i: &usize| !state.kept.contains_key(&state.samples[*i].id);
+            (0..self.count).filter(missing).map(|i| (s, i)).collect::<Vec<_>>()
         };
         self.states.iter().enumerate().flat_map(of_state).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ptb_core::files::{sha256_file, sha256_hex};
 use ptb_core::registry::{Asking, Benchmark, Chat, Entry, PromptForm, SamplingChoice};
@@ -59,14 +60,26 @@ pub(crate) struct Asked {
     pub(crate) messages: Vec<Value>,
     /// The rendered text.
     pub(crate) text: String,
+    /// Its token ids.
+    pub(crate) tokens: Vec<u32>,
 }
 
 /// One seed's completions: the keys they must have, and those that are there.
 #[derive(Debug)]
 pub(crate) struct SeedState {
     pub(crate) seed: u64,
+    /// The samples under this seed, and what those that are asked are rendered to, in one order.
+    pub(crate) samples: Arc<[Sample]>,
+    pub(crate) asked: Arc<[Asked]>,
     pub(crate) keys: HashMap<String, String>,
     pub(crate) kept: HashMap<String, SampleRecord>,
+}
+
+impl SeedState {
+    /// Each sample that is asked, with what it is rendered to.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Sample, &Asked)> {
+        self.samples.iter().zip(&*self.asked)
+    }
 }
 
 /// An evaluation, ready to ask an engine.
@@ -74,8 +87,10 @@ pub(crate) struct SeedState {
 pub struct Prepared {
     pub(crate) spec: EvalSpec,
     pub(crate) dataset: Dataset,
-    pub(crate) asked: Vec<Asked>,
-    pub(crate) tokenizer: Tokenizer,
+    /// Samples of each seed.
+    pub(crate) count: usize,
+    /// What an engine that takes ids is tried with.
+    pub(crate) probe: Vec<u32>,
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
     pub(crate) context: usize,
@@ -108,7 +123,6 @@ impl Prepared {
             Checkpoint::open(&dir).and_then(|c| c.weights_hash()).map_err(of_model)?;
         let (tokenizer, tokenizer_sha256) = tokenizer(&spec)?;
         let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
-        let asked = render(&spec, &dataset, count)?;
         let grader = Grader::start(&spec.benchmark.value.scorer, spec.chat.tool_calls)?;
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
@@ -116,29 +130,30 @@ impl Prepared {
         // Without chance in sampling every seed would give the same completions.
         let seeds = if sampling.is_greedy() { spec.seeds.get(..1) } else { None };
         for &seed in seeds.unwrap_or(&spec.seeds) {
-            let key = |i: usize| Key {
-                weights: &weights_sha256,
-                tokenizer: &tokenizer_sha256,
-                settings: &settings,
-                prompt: sha256_hex(asked[i].text.as_bytes()),
-                seed: request_seed(seed, &dataset.samples[i].request_id, 1, 0),
+            let render = Render { spec: &spec, dataset: &dataset, tokenizer: &tokenizer, count };
+            let (samples, asked) = render.under(seed, states.last())?;
+            let key = |(sample, asked): (&Sample, &Asked)| {
+                let key = Key {
+                    weights: &weights_sha256,
+                    tokenizer: &tokenizer_sha256,
+                    settings: &settings,
+                    prompt: sha256_hex(asked.text.as_bytes()),
+                    seed: request_seed(seed, &sample.request_id, 1, 0),
+                };
+                (sample.id.clone(), sha256_hex(&serde_json::to_vec(&key).unwrap_or_default()))
             };
-            let keys: HashMap<String, String> = (0..count)
-                .map(|i| {
-                    let key = serde_json::to_vec(&key(i)).unwrap_or_default();
-                    (dataset.samples[i].id.clone(), sha256_hex(&key))
-                })
-                .collect();
+            let keys: HashMap<String, String> = samples.iter().zip(&*asked).map(key).collect();
             let (store, kept) = Store::open(&spec.out.join(seed.to_string()), &keys)?;
-            states.push(SeedState { seed, keys, kept });
+            states.push(SeedState { seed, samples, asked, keys, kept });
             stores.push(store);
         }
+        let probe = encode(&spec, &tokenizer, "1")?;
         let context = config.max_positions;
         Ok(Self {
             spec,
             dataset,
-            asked,
-            tokenizer,
+            count,
+            probe,
             sampling,
             stop,
             context,
@@ -152,7 +167,7 @@ impl Prepared {
 
     /// Completions in all.
     pub fn total(&self) -> usize {
-        self.asked.len() * self.states.len()
+        self.count * self.states.len()
     }
 
     /// Completions that an engine must still make.
@@ -162,9 +177,8 @@ impl Prepared {
 
     /// Tokens of the longest prompt with its completion, at most what the model has positions for.
     pub fn context_needed(&self) -> usize {
-        let tokens =
-            |asked: &Asked| self.tokenizer.encode(&asked.text, false).map_or(0, |t| t.len());
-        let longest = self.asked.par_iter().map(tokens).max().unwrap_or(0);
+        let asked = self.states.iter().flat_map(|s| &s.asked[..]);
+        let longest = asked.map(|asked| asked.tokens.len()).max().unwrap_or(0);
         (longest + self.spec.max_tokens as usize).min(self.context)
     }
 
@@ -176,11 +190,6 @@ impl Prepared {
     /// SHA-256 over the data that samples come from.
     pub fn data_sha256(&self) -> &str {
         &self.dataset.sha256
-    }
-
-    /// Samples that are evaluated, in order.
-    pub(crate) fn samples(&self) -> &[Sample] {
-        &self.dataset.samples[..self.asked.len()]
     }
 }
 
@@ -223,7 +232,9 @@ fn stops(spec: &EvalSpec) -> &[String] {
 /// What metrics record of how completions were made. It is in a completion's key as well.
 fn settings(spec: &EvalSpec, sampling: &Sampling, stop: &[String]) -> Value {
     let (key, form) = match spec.asking.prompt {
-        PromptForm::Chat => ("chat_template", spec.chat.template.as_str()),
+        PromptForm::Chat => {
+            ("chat_template", spec.chat.template_for(spec.benchmark.value.has_tools()))
+        }
         form @ PromptForm::FewShot => ("prompt", form.word()),
     };
     json!({
@@ -239,34 +250,48 @@ fn settings(spec: &EvalSpec, sampling: &Sampling, stop: &[String]) -> Value {
     })
 }
 
-fn render(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<Asked>, EvalError> {
-    match spec.asking.prompt {
-        PromptForm::Chat => render_chats(spec, dataset, count),
-        PromptForm::FewShot => render_few_shot(spec, dataset, count),
-    }
-}
-
-fn render_few_shot(
-    spec: &EvalSpec,
-    dataset: &Dataset,
+/// What is asked, from samples to token ids.
+struct Render<'a> {
+    spec: &'a EvalSpec,
+    dataset: &'a Dataset,
+    tokenizer: &'a Tokenizer,
     count: usize,
-) -> Result<Vec<Asked>, EvalError> {
-    let prompter = FewShotPrompter::new(&spec.benchmark, dataset)?;
-    let asked = |sample| {
-        // No template gives the text that begins every sequence of the model.
-        let text = format!("{}{}", spec.chat.bos_token, prompter.text(sample)?);
-        Ok(Asked { messages: Vec::new(), text })
-    };
-    dataset.samples[..count].iter().map(asked).collect()
 }
 
-fn render_chats(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<Asked>, EvalError> {
-    let prompter = Prompter::new(&spec.benchmark, dataset)?;
-    let template = ChatTemplate::new(&spec.chat_template)?;
-    let kwargs = serde_json::Map::new();
-    dataset.samples[..count]
-        .par_iter()
-        .map(|sample| {
+impl Render<'_> {
+    /// The first samples as a seed asks them. Another seed's are shared where they are the same.
+    fn under(
+        &self,
+        seed: u64,
+        before: Option<&SeedState>,
+    ) -> Result<(Arc<[Sample]>, Arc<[Asked]>), EvalError> {
+        let samples = self.dataset.asked_under(seed);
+        if let Some(same) = before.filter(|b| Arc::ptr_eq(&b.samples, &samples)) {
+            return Ok((samples, Arc::clone(&same.asked)));
+        }
+        let of = &samples[..self.count];
+        let asked = match self.spec.asking.prompt {
+            PromptForm::Chat => self.chats(of),
+            PromptForm::FewShot => self.few_shot(of),
+        };
+        Ok((samples, asked?.into()))
+    }
+
+    fn few_shot(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {
+        let prompter = FewShotPrompter::new(&self.spec.benchmark, self.dataset)?;
+        let asked = |sample| {
+            // No template gives the text that begins every sequence of the model.
+            let text = format!("{}{}", self.spec.chat.bos_token, prompter.text(sample)?);
+            self.asked(Vec::new(), text)
+        };
+        samples.par_iter().map(asked).collect()
+    }
+
+    fn chats(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {
+        let prompter = Prompter::new(&self.spec.benchmark, self.dataset)?;
+        let template = ChatTemplate::new(&self.spec.chat_template)?;
+        let kwargs = serde_json::Map::new();
+        let asked = |sample: &Sample| {
             let messages: Vec<Value> = prompter
                 .messages(sample)?
                 .iter()
@@ -276,11 +301,29 @@ fn render_chats(spec: &EvalSpec, dataset: &Dataset, count: usize) -> Result<Vec<
                 messages: &messages,
                 tools: Some(&sample.tools[..]).filter(|tools| !tools.is_empty()),
                 kwargs: &kwargs,
-                bos_token: &spec.chat.bos_token,
+                bos_token: &self.spec.chat.bos_token,
                 date: PROMPT_DATE,
                 add_generation_prompt: true,
             })?;
-            Ok(Asked { messages, text })
-        })
-        .collect()
+            self.asked(messages, text)
+        };
+        samples.par_iter().map(asked).collect()
+    }
+
+    fn asked(&self, messages: Vec<Value>, text: String) -> Result<Asked, EvalError> {
+        let tokens = encode(self.spec, self.tokenizer, &text)?;
+        Ok(Asked { messages, text, tokens })
+    }
+}
+
+/// Token ids of a text that has its special tokens already.
+pub(crate) fn encode(
+    spec: &EvalSpec,
+    tokenizer: &Tokenizer,
+    text: &str,
+) -> Result<Vec<u32>, EvalError> {
+    tokenizer.encode(text, false).map_err(|reason| EvalError::Tokenizer {
+        dir: spec.tokenizer_dir.clone().unwrap_or_else(|| spec.model_dir.clone()),
+        reason,
+    })
 }

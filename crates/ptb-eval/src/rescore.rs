@@ -25,11 +25,11 @@ pub fn rescore(
 ) -> Result<(Vec<SampleRecord>, Metrics), EvalError> {
     let old: Metrics = read_json(&folder.join("metrics.json"))?;
     let dataset = load(benchmark, data)?;
-    let samples: HashMap<&str, &Sample> =
-        dataset.samples.iter().map(|s| (s.id.as_str(), s)).collect();
     let grader = Grader::start(&benchmark.value.scorer, form)?;
     let mut by_seed = Vec::new();
     for seed in &old.seeds {
+        let samples = dataset.asked_under(seed.seed);
+        let samples: HashMap<&str, &Sample> = samples.iter().map(|s| (s.id.as_str(), s)).collect();
         let path = folder.join(seed.seed.to_string()).join("samples.jsonl");
         let records = read_log::<SampleRecord>(&path)?;
         let records = records.into_par_iter().map(|record| match samples.get(record.id.as_str()) {

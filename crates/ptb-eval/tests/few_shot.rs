@@ -2,49 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod common;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router, extract::State};
+use axum::response::IntoResponse;
+use common::{Server, completion, evaluate, serve_at};
 use ptb_core::registry::{Asking, Benchmark, PromptForm, Registry};
-use ptb_eval::{EvalError, EvalSpec, Evaluation, Given, Prepared};
-use ptb_infer::{Engine, Running, ServeSpec, Url};
-use ptb_model::{Links, RandomModel, random_model};
+use ptb_eval::{EvalError, EvalSpec, Prepared};
+use ptb_infer::Running;
+use ptb_model::{RandomModel, random_model};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-#[derive(Default)]
-struct Server {
-    bodies: Mutex<Vec<Value>>,
-    takes_ids: bool,
-}
-
-async fn answer(State(server): State<Arc<Server>>, Json(body): Json<Value>) -> Response {
-    if body["prompt"].is_array() && !server.takes_ids {
-        return (StatusCode::BAD_REQUEST, "prompt must be a string").into_response();
-    }
-    server.bodies.lock().unwrap().push(body);
-    let usage = json!({ "prompt_tokens": 10, "completion_tokens": 3 });
-    Json(json!({ "choices": [{ "text": " 7", "finish_reason": "stop" }], "usage": usage }))
-        .into_response()
-}
-
-/// A server on loopback that ends with the test's runtime; `manner` is put behind its address.
+/// A server that takes token ids or not; `manner` is put behind its address.
 async fn serve(takes_ids: bool, manner: &str) -> (Arc<Server>, Running) {
-    let server = Arc::new(Server { takes_ids, ..Server::default() });
-    let app = Router::new()
-        .route("/v1/completions", post(answer))
-        .route("/v1/chat/completions", post(answer))
-        .route("/v1/models", get(|| async { Json(json!({ "data": [{ "id": "m" }] })) }))
-        .with_state(Arc::clone(&server));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1{manner}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let engine = Url::parse(&url).unwrap().start(&ServeSpec::new("nowhere")).await.unwrap();
-    (server, engine)
+    let answer = move |_, body: &Value| match body["prompt"].is_array() && !takes_ids {
+        true => (StatusCode::BAD_REQUEST, "prompt must be a string").into_response(),
+        false => completion(" 7"),
+    };
+    serve_at(manner, answer).await
 }
 
 /// Three questions, two examples; the base model's own sampling is greedy.
@@ -73,23 +51,11 @@ fn spec(home: &Path) -> EvalSpec {
     EvalSpec {
         benchmark,
         data: Some(home.to_owned()),
-        chat_template: registry.chat_template("qwen3").unwrap().value.clone(),
-        chat: registry.model("tiny").unwrap().value.chat.clone(),
         asking: registry.agent("few-shot").unwrap().value.asking(),
-        model_dir: model.clone(),
-        links: Links::Inside,
-        tokenizer_dir: Some(model),
         seeds: vec![1],
         limit: None,
-        max_tokens: 16,
-        max_connections: 4,
-        out: home.join("eval"),
+        ..common::spec(home, 3)
     }
-}
-
-async fn evaluate(spec: EvalSpec, engine: Option<&Running>) -> Result<Evaluation, EvalError> {
-    let mut engine = Given(engine);
-    Prepared::new(spec)?.evaluate(&mut engine, &|_| {}, &CancellationToken::new()).await
 }
 
 #[tokio::test]
@@ -97,7 +63,9 @@ async fn plain_text_sampling_and_ends_are_sent_and_recorded() {
     let home = tempfile::tempdir().unwrap();
     let (server, engine) = serve(false, "").await;
     let evaluation = evaluate(spec(home.path()), Some(&engine)).await.unwrap();
-    let bodies = server.bodies.lock().unwrap();
+    let mut bodies = server.bodies.lock().unwrap();
+    // The first request tries whether ids are taken.
+    bodies.retain(|body| body["prompt"].is_string());
     assert_eq!(bodies.len(), 3);
     let text = |n: u32| format!("Q: 1+8?\nA: 9\n\nQ: 1+7?\nA: 8\n\nQ: 1+{n}?\nA:");
     let mut prompts: Vec<&str> = bodies.iter().map(|b| b["prompt"].as_str().unwrap()).collect();

@@ -24,24 +24,35 @@ pub struct Served<'a> {
     pub context: usize,
 }
 
-/// Engines that are started here; any other name is a URL.
-const OURS: [&str; 3] = ["builtin", "vllm", "transformers"];
+/// Makes an engine; `ptb` is this program.
+type Make = fn(ptb: &Path) -> Box<dyn Engine>;
 
-/// The engine called `name`: `builtin`, `vllm`, `transformers`, or the URL of somebody's server.
-fn engine(name: &str, ptb: &Path) -> Result<Box<dyn Engine>, EndpointError> {
-    Ok(match name {
-        "builtin" => Box::new(Builtin::new(ptb)),
-        "vllm" => Box::new(PythonServer::vllm()),
-        "transformers" => Box::new(PythonServer::transformers()),
-        url => Box::new(Url::parse(url)?),
-    })
+/// Engines that are started here; any other name is a URL.
+const OURS: [(&str, Make); 3] = [
+    ("builtin", |ptb| Box::new(Builtin::new(ptb))),
+    ("vllm", |_| Box::new(PythonServer::vllm())),
+    ("transformers", |_| Box::new(PythonServer::transformers())),
+];
+
+fn ours(name: &str) -> Option<Make> {
+    OURS.iter().find(|(own, _)| *own == name).map(|(_, make)| *make)
 }
 
-/// What is wrong with an engine's name, where something is.
-pub fn unknown_engine(name: &str) -> Option<String> {
-    let known = "known: builtin, vllm, transformers, or a server's URL such as http://HOST:8000/v1";
-    let fault = |e: EndpointError| format!("unknown engine `{name}`: {e}; hint: {known}");
-    engine(name, Path::new("ptb")).err().map(fault)
+/// The engine called `name`: one of ours, or the URL of somebody's server.
+fn engine(name: &str, ptb: &Path) -> Result<Box<dyn Engine>, EndpointError> {
+    match ours(name) {
+        Some(make) => Ok(make(ptb)),
+        None => Ok(Box::new(Url::parse(name)?)),
+    }
+}
+
+/// What is wrong with an engine's name, where something is, and what would be right.
+pub fn unknown_engine(name: &str) -> Option<(String, String)> {
+    let e = engine(name, Path::new("ptb")).err()?;
+    let known: Vec<&str> = OURS.iter().map(|(name, _)| *name).collect();
+    let known = known.join(", ");
+    let hint = format!("known: {known}, or a server's URL such as http://HOST:8000/v1");
+    Some((format!("unknown engine `{name}`: {e}"), hint))
 }
 
 /// Whether the engine called `name` can be started here, as far as that shows without a model.
@@ -58,7 +69,7 @@ pub fn only_chats(name: &str) -> bool {
 /// A model with the engine that serves it: started when it is first needed, and again when it has died.
 #[derive(Debug)]
 pub struct Server {
-    /// The engine's name: `builtin`, or the URL of somebody's server.
+    /// The engine's name, or the URL of somebody's server.
     name: String,
     ptb: PathBuf,
     spec: ServeSpec,
@@ -68,12 +79,20 @@ pub struct Server {
 impl Server {
     /// Nothing is started yet. `ptb` is this program.
     pub fn new(name: &str, ptb: &Path, served: Served<'_>) -> Self {
-        let mut spec = ServeSpec::new(served.model);
-        spec.links = served.links;
-        spec.tokenizer_dir = served.base.map(Path::to_owned);
-        spec.max_context = Some(served.context);
-        spec.log = served.log.map(Path::to_owned);
-        Self { name: name.to_owned(), ptb: ptb.to_owned(), spec, running: None }
+        Self { name: name.to_owned(), ptb: ptb.to_owned(), spec: spec(served), running: None }
+    }
+
+    /// Serves the same model from where it is now. An engine that is running goes on if it has room for as many
+    /// tokens.
+    pub(crate) async fn again(&mut self, served: Served<'_>) {
+        if self.spec.max_context.is_some_and(|room| room < served.context) {
+            self.stop().await;
+        }
+        let room = self.spec.max_context;
+        self.spec = spec(served);
+        if self.is_running() {
+            self.spec.max_context = room;
+        }
     }
 
     /// Whether an engine is there that answers.
@@ -99,6 +118,15 @@ impl Server {
     }
 }
 
+fn spec(served: Served<'_>) -> ServeSpec {
+    let mut spec = ServeSpec::new(served.model);
+    spec.links = served.links;
+    spec.tokenizer_dir = served.base.map(Path::to_owned);
+    spec.max_context = Some(served.context);
+    spec.log = served.log.map(Path::to_owned);
+    spec
+}
+
 impl Serve for Server {
     fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
         Box::pin(async move {
@@ -111,6 +139,6 @@ impl Serve for Server {
     }
 
     fn starts(&self) -> bool {
-        OURS.contains(&self.name.as_str())
+        ours(&self.name).is_some()
     }
 }

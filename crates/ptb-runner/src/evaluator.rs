@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use ptb_core::cell::RunSpec;
 use ptb_core::failure::FailureKind;
 use ptb_core::registry::Asking;
-use ptb_eval::{EvalError, EvalSpec, Prepared, Told};
+use ptb_eval::{EvalError, EvalSpec, Given, Prepared, Told};
 use ptb_gateway::{
     EvaluationFault, EvaluationRequest, Evaluator, FaultKind, ModelSource, Outcome, Progress,
     SampleFeedback,
@@ -100,20 +100,26 @@ impl DoorEvaluator {
             .await
             .map_err(|e| EvaluationFault::new(FaultKind::Harness, e.to_string(), "try again"))?
             .map_err(fault)?;
-        let mut warm = self.0.warm.lock().await;
-        let context = prepared.context_needed();
-        let served = Served { model: &path, links, base: Some(&inner.base), log: None, context };
-        let server = self.server(&mut warm, &name, served).await;
-        if prepared.missing() > 0 && !server.is_running() {
-            tell("loading", 0, 0);
-        }
         let watch = |told| match told {
             Told::Count { done, total } => tell("generating", done, total),
             Told::Said(line) => (inner.watcher)(Notice::Line(line)),
         };
-        let result = prepared.evaluate(server, &watch, &cancel).await;
-        drop(warm);
-        self.cool_later();
+        let result = if prepared.missing() == 0 {
+            prepared.evaluate(&mut Given(None), &watch, &cancel).await
+        } else {
+            let context = prepared.context_needed();
+            let served =
+                Served { model: &path, links, base: Some(&inner.base), log: None, context };
+            let mut warm = self.0.warm.lock().await;
+            let server = self.server(&mut warm, &name, served).await;
+            if !server.is_running() {
+                tell("loading", 0, 0);
+            }
+            let result = prepared.evaluate(server, &watch, &cancel).await;
+            drop(warm);
+            self.cool_later();
+            result
+        };
         let evaluation = result.map_err(fault)?;
         watched.score = Some(evaluation.metrics.accuracy);
         let samples = evaluation.samples.into_iter().map(|s| SampleFeedback {
@@ -127,7 +133,7 @@ impl DoorEvaluator {
         Ok(Outcome { metrics: evaluation.metrics, samples: samples.collect() })
     }
 
-    /// The warm server when it holds this model, else another, which is not started yet.
+    /// The warm server when it holds this model and has room for its prompts, else one that is not started yet.
     async fn server<'w>(
         &self,
         warm: &'w mut Option<Warm>,
@@ -142,7 +148,9 @@ impl DoorEvaluator {
             model: model.to_owned(),
             server: Server::new(&behind.spec.engine, &behind.ptb, served),
         };
-        &mut warm.get_or_insert_with(fresh).server
+        let server = &mut warm.get_or_insert_with(fresh).server;
+        server.again(served).await;
+        server
     }
 
     /// Gives the engine up when nobody has used it for a while.

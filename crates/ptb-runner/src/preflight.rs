@@ -1,17 +1,17 @@
 //! Can these runs work on this machine? Asked before anything is made.
 
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
-use ptb_core::registry::{Benchmark, Entry, PromptForm, Submit, Weights};
+use ptb_core::registry::{PromptForm, Submit, Weights};
 use ptb_core::run::{RunDir, RunRecord};
 use ptb_eval::{EvalError, Grader, weights_dir};
 use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
-use ptb_tasks::TaskError;
 use ptb_tasks::data::{Dataset, load};
 use ptb_tasks::prompt::{FewShotPrompter, Prompter};
 
@@ -45,7 +45,6 @@ fn requirement(e: impl std::fmt::Display) -> Preflight {
 /// into them. `results` is where runs will lie.
 pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight> {
     data(specs)?;
-    few_shot(specs)?;
     let specs = &*specs;
     let mut models = BTreeMap::new();
     let mut walls = BTreeSet::new();
@@ -89,20 +88,21 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
 /// Reads each benchmark's data once and asks its first sample: whatever is wrong with data or prompts shows
 /// here.
 fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
-    let mut hashes: BTreeMap<(String, Option<PathBuf>), String> = BTreeMap::new();
+    let mut read: BTreeMap<(String, Option<PathBuf>), (Dataset, String)> = BTreeMap::new();
     for spec in specs {
-        let source = (spec.benchmark.id.clone(), spec.data.clone());
-        if let Some(hash) = hashes.get(&source) {
-            spec.data_sha256.clone_from(hash);
-            continue;
-        }
-        let dataset = load(&spec.benchmark, spec.data.as_deref()).map_err(input)?;
-        let prompter = Prompter::new(&spec.benchmark, &dataset).map_err(input)?;
-        let first =
-            dataset.samples.first().map(|s| prompter.messages(s)).transpose().map_err(input)?;
-        let prompt = serde_json::to_string(&first).map_err(input)?;
-        spec.data_sha256 = sha256_hex(format!("{}:{prompt}", dataset.sha256).as_bytes());
-        hashes.insert(source, spec.data_sha256.clone());
+        let (dataset, hash) = match read.entry((spec.benchmark.id.clone(), spec.data.clone())) {
+            MapEntry::Occupied(entry) => entry.into_mut(),
+            MapEntry::Vacant(entry) => {
+                let dataset = load(&spec.benchmark, spec.data.as_deref()).map_err(input)?;
+                let prompter = Prompter::new(&spec.benchmark, &dataset).map_err(input)?;
+                let first = dataset.samples.first().map(|s| prompter.messages(s));
+                let prompt = serde_json::to_string(&first.transpose().map_err(input)?);
+                let text = format!("{}:{}", dataset.sha256, prompt.map_err(input)?);
+                entry.insert((dataset, sha256_hex(text.as_bytes())))
+            }
+        };
+        spec.data_sha256.clone_from(hash);
+        few_shot(spec, dataset)?;
     }
     Ok(())
 }
@@ -117,33 +117,20 @@ fn graders(specs: &[RunSpec]) -> Result<(), Preflight> {
     })
 }
 
-/// Asks the first sample of each few-shot baseline, and writes the text's hash into its spec.
-fn few_shot(specs: &mut [RunSpec]) -> Result<(), Preflight> {
-    let mut hashes: BTreeMap<(String, Option<PathBuf>), String> = BTreeMap::new();
-    for spec in specs {
-        let AgentAction::Baseline(baseline) = &mut spec.agent.action else { continue };
-        if baseline.asking.prompt != PromptForm::FewShot {
-            continue;
-        }
-        if only_chats(&spec.engine) {
-            return Err(input(EvalError::ChatOnly));
-        }
-        let source = (spec.benchmark.id.clone(), spec.data.clone());
-        if !hashes.contains_key(&source) {
-            let text = load(&spec.benchmark, spec.data.as_deref())
-                .and_then(|dataset| first_text(&spec.benchmark, &dataset))
-                .map_err(input)?;
-            hashes.insert(source.clone(), sha256_hex(text.as_bytes()));
-        }
-        baseline.few_shot_sha256 = hashes[&source].clone();
+/// Of a few-shot baseline the first sample is asked, and the text's hash written into the spec.
+fn few_shot(spec: &mut RunSpec, dataset: &Dataset) -> Result<(), Preflight> {
+    let AgentAction::Baseline(baseline) = &mut spec.agent.action else { return Ok(()) };
+    if baseline.asking.prompt != PromptForm::FewShot {
+        return Ok(());
     }
+    if only_chats(&spec.engine) {
+        return Err(input(EvalError::ChatOnly));
+    }
+    let prompter = FewShotPrompter::new(&spec.benchmark, dataset).map_err(input)?;
+    let first = dataset.samples.first().map(|sample| prompter.text(sample));
+    let text = first.transpose().map_err(input)?.unwrap_or_default();
+    baseline.few_shot_sha256 = sha256_hex(text.as_bytes());
     Ok(())
-}
-
-/// The few-shot text of the first sample.
-fn first_text(benchmark: &Entry<Benchmark>, dataset: &Dataset) -> Result<String, TaskError> {
-    let prompter = FewShotPrompter::new(benchmark, dataset)?;
-    dataset.samples.first().map_or(Ok(String::new()), |sample| prompter.text(sample))
 }
 
 /// `/dev/nvidia0` and so on, in order: one for each GPU (NVIDIA driver documentation, device nodes).

@@ -158,9 +158,8 @@ impl Check<'_> {
             let message = format!("unknown sandbox `{}`", file.sandbox);
             return self.fault("sandbox", message, "known: namespaces, none");
         }
-        if let Some(fault) = unknown_engine(&file.engine) {
-            let (message, hint) = fault.split_once("; hint: ").unwrap_or((&fault, ""));
-            return self.fault("engine", message.to_owned(), hint);
+        if let Some((message, hint)) = unknown_engine(&file.engine) {
+            return self.fault("engine", message, &hint);
         }
         Ok(())
     }
@@ -184,10 +183,10 @@ impl Check<'_> {
         for agent in &agents {
             for model in &file.models.0 {
                 let model = self.model(model, agent)?;
-                let template =
-                    self.registry.chat_template(&model.value.chat.template)?.value.clone();
                 for id in &benchmarks {
                     let benchmark = self.named(id, self.registry.benchmark(id))?;
+                    let template = model.value.chat.template_for(benchmark.value.has_tools());
+                    let template = &self.registry.chat_template(template)?.value;
                     let evaluate = &file.evaluate;
                     let seeds = evaluate.seeds.clone();
                     let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(benchmark));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::data::{Dataset, Sample};
+use crate::data::Sample;
 use crate::lines::{self, LineFault, for_each_record, kind, record_id};
 use crate::metrics::{SampleScores, aggregate};
 use crate::score::{Graded, Reply, ToolCall};
@@ -98,22 +98,21 @@ struct Given {
 }
 
 /// Grades completions, lines of `{"id", "completion", "tool_calls"?: [{"name", "arguments"}]}`; further fields are
-/// left alone. All are read before the first is graded, several at a time. Grades come in the dataset's order.
+/// left alone. All are read before the first is graded, several at a time. Grades come in the samples' order.
 /// Without an id field a line's number is its id. `file` names the completions in messages.
 ///
 /// # Errors
 /// A malformed line, an id that is unknown or was there before, and, unless `partial`, a sample without a line.
 pub fn score_completions(
     benchmark: &Entry<Benchmark>,
-    dataset: &Dataset,
+    samples: &[Sample],
     reader: impl BufRead,
     file: &str,
     partial: bool,
     grade: &Grade<'_>,
 ) -> Result<(Vec<GradedLine>, ScoreMetrics), ScoreError> {
-    let given = read(benchmark, dataset, reader, file)?;
-    let missing: Vec<&str> = dataset
-        .samples
+    let given = read(benchmark, samples, reader, file)?;
+    let missing: Vec<&str> = samples
         .iter()
         .zip(&given)
         .filter(|(_, g)| g.is_none())
@@ -124,11 +123,11 @@ pub fn score_completions(
         return Err(ScoreError::Missing {
             benchmark: benchmark.id.clone(),
             count: missing.len(),
-            total: dataset.samples.len(),
+            total: samples.len(),
             named: format!("{}{more}", missing.get(..NAMED).unwrap_or(&missing).join(", ")),
         });
     }
-    let pairs = dataset.samples.par_iter().zip(&given);
+    let pairs = samples.par_iter().zip(&given);
     let line =
         |(sample, given): (&Sample, &Option<Given>)| Some(graded(sample, given.as_ref()?, grade));
     let graded: Vec<Option<GradedLine>> = pairs.map(line).collect();
@@ -139,13 +138,13 @@ pub fn score_completions(
 /// Replies in the places of their samples.
 fn read(
     benchmark: &Entry<Benchmark>,
-    dataset: &Dataset,
+    samples: &[Sample],
     reader: impl BufRead,
     file: &str,
 ) -> Result<Vec<Option<Given>>, ScoreError> {
     let places: HashMap<&str, usize> =
-        dataset.samples.iter().enumerate().map(|(i, s)| (s.id.as_str(), i)).collect();
-    let mut given: Vec<Option<Given>> = dataset.samples.iter().map(|_| None).collect();
+        samples.iter().enumerate().map(|(i, s)| (s.id.as_str(), i)).collect();
+    let mut given: Vec<Option<Given>> = samples.iter().map(|_| None).collect();
     let read = for_each_record(reader, lines::LONGEST_LINE, |number, mut record| {
         let id = record_id(&record, number)?;
         let unknown =

@@ -26,12 +26,12 @@ fn four() -> (Entry<Benchmark>, Dataset) {
 
 fn run(lines: &str, partial: bool) -> Result<(Vec<GradedLine>, ScoreMetrics), String> {
     let (benchmark, dataset) = four();
-    graded(&benchmark, &dataset, lines, partial)
+    graded(&benchmark, &dataset.samples, lines, partial)
 }
 
 fn graded(
     benchmark: &Entry<Benchmark>,
-    dataset: &Dataset,
+    samples: &[Sample],
     lines: &str,
     partial: bool,
 ) -> Result<(Vec<GradedLine>, ScoreMetrics), String> {
@@ -40,7 +40,7 @@ fn graded(
         Ok(outcome) => outcome.graded().ok_or_else(|| "not graded".to_owned()),
         Err(e) => Err(e.to_string()),
     };
-    score_completions(benchmark, dataset, lines.as_bytes(), "c.jsonl", partial, &grade)
+    score_completions(benchmark, samples, lines.as_bytes(), "c.jsonl", partial, &grade)
         .map_err(|e| e.to_string())
 }
 
@@ -89,10 +89,11 @@ fn without_ids_line_numbers_count() {
 
 #[test]
 fn a_scorer_that_cannot_work_is_an_error_and_never_a_wrong_answer() {
-    let (benchmark, mut dataset) = four();
-    dataset.samples[0].target = "no number".to_owned();
+    let (benchmark, dataset) = four();
+    let mut samples = dataset.samples.to_vec();
+    samples[0].target = "no number".to_owned();
     let lines = "{\"id\":1,\"completion\":\"1\"}\n{\"id\":2,\"completion\":\"2\"}";
-    let (lines, metrics) = graded(&benchmark, &dataset, lines, true).unwrap();
+    let (lines, metrics) = graded(&benchmark, &samples, lines, true).unwrap();
     assert!(
         lines[0].error.as_deref().is_some_and(|e| e.contains("cannot score against the target"))
     );

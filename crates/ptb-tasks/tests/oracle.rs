@@ -180,7 +180,7 @@ fn every_gsm8k_question_is_asked_whole() {
     assert_eq!(dataset.sha256, "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14");
     let prompter = Prompter::new(benchmark, &dataset).unwrap();
     let template = ChatTemplate::new(&registry.chat_template("qwen3").unwrap().value).unwrap();
-    for sample in &dataset.samples {
+    for sample in dataset.samples.iter() {
         let messages = prompter.messages(sample).unwrap();
         let values: Vec<Value> =
             messages.iter().map(|m| serde_json::to_value(m).unwrap()).collect();

@@ -148,11 +148,11 @@ fn gpqa_is_asked_as_by_the_reference() {
     };
     assert_eq!(told(&dataset), told(&other));
     for (variant, samples) in [
-        ("gpqamain", dataset.samples.clone()),
-        ("gpqamain_seed_0", dataset.with_choice_seed(0)),
-        ("gpqamain_seed_1234", dataset.with_choice_seed(1234)),
+        ("gpqamain", dataset.asked_under(42)),
+        ("gpqamain_seed_0", dataset.asked_under(0)),
+        ("gpqamain_seed_1234", dataset.asked_under(1234)),
     ] {
-        for (row, sample) in rows_of(variant).unwrap().iter().zip(&samples) {
+        for (row, sample) in rows_of(variant).unwrap().iter().zip(&*samples) {
             assert_eq!(
                 (json!(sample.id), json!(sample.choices)),
                 (row["sample_id"].clone(), row["choices"].clone())

@@ -75,7 +75,7 @@ fn targets_and_tools_of_bfcl_equal_the_reference() {
     let Some(rows) = rows("oracle/bfcl_targets.jsonl") else { return };
     let Some((scorer, dataset)) = benchmark("bfcl", "data/bfcl") else { return };
     assert_eq!((rows.len(), dataset.samples.len()), (100, 100));
-    for (row, sample) in rows.iter().zip(&dataset.samples) {
+    for (row, sample) in rows.iter().zip(&*dataset.samples) {
         assert_eq!(json!(sample.id), row["id"]);
         let target = &row["target_obj"];
         let calls = [ToolCall {

@@ -232,8 +232,9 @@ pub(crate) struct ScoreArgs {
     /// The benchmark's data: a folder with test.jsonl, or the test file.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// Run seed, for benchmarks whose questions depend on it.
-    #[arg(long, value_name = "S")]
+    /// The run seed that the completions were made under: it orders the choices of multiple-choice questions. By
+    /// default the benchmark's own.
+    #[arg(long, value_name = "S", requires = "completions")]
     pub(crate) seed: Option<u64>,
     /// Leave missing samples out, and count them, instead of refusing.
     #[arg(long)]

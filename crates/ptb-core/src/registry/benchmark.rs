@@ -40,6 +40,13 @@ pub struct Benchmark {
     pub publish: Publish,
 }
 
+impl Benchmark {
+    /// Whether its samples bring tools.
+    pub fn has_tools(&self) -> bool {
+        self.data.tools.is_some()
+    }
+}
+
 /// Where samples come from: exactly one of `hub`, `path`, `generator`. A path given on the command line
 /// or in the experiment wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,16 +112,14 @@ impl RequestId {
     }
 }
 
-/// The choices of a multiple-choice question: the one in the field `answer` is right.
+/// The choices of a multiple-choice question: the one in the field `answer` is right. They are shown in an order
+/// drawn from the run's seed: Python's `random.Random(seed)`, whose `shuffle` orders the right one and then the wrong
+/// ones of every record, records in their order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Choices {
     /// Fields that hold the wrong ones.
     pub wrong: Vec<String>,
-    /// Seed of the order in which they are shown: Python's `random.Random(seed)`, whose `shuffle` orders the right
-    /// one and then the wrong ones of every record, records in their order. Absent: the right one comes first.
-    #[serde(default)]
-    pub seed: Option<u64>,
 }
 
 fn is_false(value: &bool) -> bool {

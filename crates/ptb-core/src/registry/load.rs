@@ -254,7 +254,9 @@ mod tests {
     fn every_built_in_file_is_sound_and_its_references_hold() {
         let registry = Registry::load(&[]).unwrap();
         for model in registry.models() {
-            registry.chat_template(&model.value.chat.template).unwrap();
+            for tools in [false, true] {
+                registry.chat_template(model.value.chat.template_for(tools)).unwrap();
+            }
         }
         for id in ["arithmetic", "gsm8k"] {
             registry.benchmark(id).unwrap();
@@ -363,6 +365,55 @@ mod tests {
         for (head, more, message, hint) in cases {
             let told = agent_fault(&format!("{head}{more}"));
             assert!(told.contains(message) && told.contains(hint), "{more:?} is told as: {told}");
+        }
+    }
+
+    /// Limits of new tokens, each with its lower ones (the source of the numbers: the evaluation code that
+    /// published results were made with).
+    #[test]
+    fn ladders_are_those_of_the_reference() {
+        let registry = Registry::load(&[]).unwrap();
+        for (id, limits) in [
+            ("aime2025", [16000, 12000, 8000]),
+            ("bfcl", [16000, 12000, 8000]),
+            ("gpqamain", [16000, 12000, 8000]),
+            ("gsm8k", [4000, 3000, 2000]),
+            ("humaneval", [4000, 3000, 2000]),
+        ] {
+            let Benchmark { generation, evaluate, .. } = &registry.benchmark(id).unwrap().value;
+            assert_eq!([&[generation.max_tokens], &evaluate.ladder[..]].concat(), limits, "{id}");
+        }
+    }
+
+    /// Every dataset of the hub is pinned to a commit.
+    #[test]
+    fn revisions_are_commits() {
+        for entry in Registry::load(&[]).unwrap().benchmarks() {
+            let Some(hub) = &entry.value.data.hub else { continue };
+            let digits = hub.revision.bytes().all(|b| b.is_ascii_hexdigit());
+            assert!(digits && hub.revision.len() == 40, "{}: {}", entry.id, hub.revision);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_line() {
+        let built_in = BUILT_IN.get_file("benchmarks/gsm8k/benchmark.toml").unwrap();
+        let text = built_in.contents_utf8().unwrap();
+        let ladder = "ladder = [3000, 2000]";
+        let line = text.lines().position(|line| line == ladder).unwrap() + 1;
+        for (key, message) in [
+            ("ladder = [4000, 2000]", "the ladder does not fall: 4000 comes after 4000"),
+            ("ladder = [3000, 3000]", "the ladder does not fall: 3000 comes after 3000"),
+            ("breakdown = [\"answer\"]", "`answer` holds single items"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("benchmarks/gsm8k/benchmark.toml");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text.replace(ladder, key)).unwrap();
+            let e = Registry::load(&[dir.path().to_owned()]).unwrap_err();
+            let told = format!("{}:{line}:1: {message}", path.display());
+            assert!(e.to_string().starts_with(&told), "{e} instead of {told}");
+            assert!(Diagnostic::help(&e).is_some());
         }
     }
 

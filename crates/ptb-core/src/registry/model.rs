@@ -73,12 +73,22 @@ pub struct Architecture {
 pub struct Chat {
     /// Id of the chat template in the registry.
     pub template: String,
+    /// Id of the one for conversations with tools, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools_template: Option<String>,
     /// The text that begins every sequence, where the template asks for it (`bos_token`).
     #[serde(default)]
     pub bos_token: String,
     /// How the model's calls of functions look in its text.
     #[serde(default, skip_serializing_if = "ToolForm::is_default")]
     pub tool_calls: ToolForm,
+}
+
+impl Chat {
+    /// Id of the chat template for conversations with or without tools.
+    pub fn template_for(&self, tools: bool) -> &str {
+        self.tools_template.as_deref().filter(|_| tools).unwrap_or(&self.template)
+    }
 }
 
 /// How calls of functions look in a model's text.

@@ -203,8 +203,9 @@ impl Run<'_> {
         let launch = command(self.spec(), &prompt, &places)
             .ok_or_else(|| harness("a baseline has no command"))?;
         let mut wanted = with_command(wanted, launch, &places);
-        wanted.grace = grace(self.spec().budget.hours);
-        wanted.deadline = Some(attempt.clock.remaining().saturating_sub(wanted.grace));
+        let left = attempt.clock.remaining();
+        wanted.grace = grace(self.spec().budget.hours).min(left);
+        wanted.deadline = Some(left.saturating_sub(wanted.grace));
         let evaluator = self.evaluator(attempt);
         let shutdown = CancellationToken::new();
         let (evaluation, doors) = self.doors(attempt, &places, &evaluator);

@@ -1,9 +1,7 @@
 //! The order of choices: Python's `random.Random(seed)`, one generator over all samples in their order, so that
 //! whoever knows the seed shows the same choices under the same letters.
 
-use ptb_core::registry::Choices;
 use rand_mt::Mt;
-use serde_json::Value;
 
 use super::Sample;
 use crate::score::letter;
@@ -20,16 +18,6 @@ pub(super) fn shuffle(samples: &mut [Sample], seed: u64) {
         sample.choices = order.iter().map(|i| sample.choices[*i].clone()).collect();
         let right = order.iter().position(|i| *i == 0).and_then(letter);
         sample.target = right.map(String::from).unwrap_or_default();
-    }
-}
-
-/// Puts choices back into the order of the record's fields, the right one first.
-pub(super) fn unshuffle(samples: &mut [Sample], right: &str, choices: &Choices) {
-    for sample in samples {
-        let names = std::iter::once(right).chain(choices.wrong.iter().map(String::as_str));
-        let text = |name| sample.fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        sample.choices = names.filter_map(text).collect();
-        sample.target = FIRST.to_owned();
     }
 }
 
@@ -66,6 +54,8 @@ impl PythonRandom {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn order(seed: u64, n: usize) -> Vec<usize> {

@@ -11,7 +11,7 @@ mod record;
 mod tools;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ptb_core::registry::{Benchmark, Data, Entry, Form, Generator, HubData};
 use serde_json::{Map, Value};
@@ -55,8 +55,8 @@ pub struct Sample {
 /// A benchmark's samples in the order of their file.
 #[derive(Debug)]
 pub struct Dataset {
-    /// The test split.
-    pub samples: Vec<Sample>,
+    /// The test split. Choices stand as in the file, the right one first; see [`Dataset::asked_under`].
+    pub samples: Arc<[Sample]>,
     /// SHA-256 of the test split's file, or of the generated records as JSON Lines.
     pub sha256: String,
     source: Source,
@@ -97,15 +97,15 @@ impl Dataset {
         Ok(self.train.get_or_init(|| train))
     }
 
-    /// The test split with its choices in the order of another seed than the benchmark's own (see
-    /// [`ptb_core::registry::Choices::seed`]). Samples without choices stay as they are.
-    pub fn with_choice_seed(&self, seed: u64) -> Vec<Sample> {
-        let mut samples = self.samples.clone();
-        if let Some(choices) = &self.benchmark.value.data.choices {
-            choices::unshuffle(&mut samples, &self.benchmark.value.data.answer, choices);
-            choices::shuffle(&mut samples, seed);
+    /// The test split as it is asked under a run seed, which orders choices (see [`ptb_core::registry::Choices`]).
+    /// Without choices it is [`Dataset::samples`] itself.
+    pub fn asked_under(&self, seed: u64) -> Arc<[Sample]> {
+        if self.benchmark.value.data.choices.is_none() {
+            return Arc::clone(&self.samples);
         }
-        samples
+        let mut samples = self.samples.to_vec();
+        choices::shuffle(&mut samples, seed);
+        samples.into()
     }
 }
 
@@ -156,7 +156,13 @@ fn from_file(
     if samples.is_empty() {
         return Err(read_error(test, "it has no records", "give a file with one record a line"));
     }
-    Ok(Dataset { samples, sha256, source, train: OnceLock::new(), benchmark: benchmark.clone() })
+    Ok(Dataset {
+        samples: samples.into(),
+        sha256,
+        source,
+        train: OnceLock::new(),
+        benchmark: benchmark.clone(),
+    })
 }
 
 fn generate(benchmark: &Entry<Benchmark>, generator: &Generator) -> Result<Dataset, TaskError> {
@@ -174,7 +180,7 @@ fn generate(benchmark: &Entry<Benchmark>, generator: &Generator) -> Result<Datas
     let samples = record::samples(benchmark, path, number(test))?;
     let train = record::samples(benchmark, path, number(train))?;
     Ok(Dataset {
-        samples,
+        samples: samples.into(),
         sha256: ptb_core::files::sha256_hex(text.as_bytes()),
         source: Source::Generated(train),
         train: OnceLock::new(),

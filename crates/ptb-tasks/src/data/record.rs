@@ -34,9 +34,6 @@ pub(super) fn samples(
         }
         samples.push(sample);
     }
-    if let Some(seed) = benchmark.value.data.choices.as_ref().and_then(|c| c.seed) {
-        choices::shuffle(&mut samples, seed);
-    }
     Ok(samples)
 }
 

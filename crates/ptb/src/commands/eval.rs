@@ -9,6 +9,7 @@ use ptb_core::run::Metrics;
 use ptb_eval::{EvalError, EvalSpec, Prepared, Told, weights_dir};
 use ptb_infer::StartError;
 use ptb_model::Links;
+use ptb_report::measured;
 use ptb_runner::{Notice, Served, Server, only_chats, unknown_engine};
 use serde_json::json;
 
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
             serde_json::to_string_pretty(&value).map_err(Fault::harness)?
         ));
     }
-    print::out(&summary(&metrics, args.few_shot))?;
+    print::out(&measured(&metrics, args.few_shot.then_some("few-shot")))?;
     if let Some(out) = &args.out {
         print::err(&format!("kept in {}", out.display()));
     }
@@ -55,8 +56,8 @@ fn check(args: &EvalArgs) -> Result<(), Fault> {
             "there is no folder {path}; hint: --model-path names a model's folder"
         )));
     }
-    if let Some(fault) = unknown_engine(&args.engine) {
-        return Err(Fault::usage(fault));
+    if let Some((fault, hint)) = unknown_engine(&args.engine) {
+        return Err(Fault::usage(format!("{fault}; hint: {hint}")));
     }
     if args.few_shot && only_chats(&args.engine) {
         return Err(fault(EvalError::ChatOnly));
@@ -78,8 +79,8 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
     let registry = registry(&args.registry)?;
     let benchmark = registry.benchmark(&args.benchmark).map_err(Fault::file)?.clone();
     let model = registry.model(&args.model).map_err(Fault::file)?;
-    let chat_template =
-        registry.chat_template(&model.value.chat.template).map_err(Fault::file)?.value.clone();
+    let template = model.value.chat.template_for(benchmark.value.has_tools());
+    let chat_template = registry.chat_template(template).map_err(Fault::file)?.value.clone();
     let base = weights_dir(&model.value.base);
     if let Err(e) = &base {
         print::err(&format!(
@@ -169,20 +170,4 @@ fn fault(e: EvalError) -> Fault {
         other => other.kind().into(),
     };
     Fault::new(code, e)
-}
-
-fn summary(metrics: &Metrics, few_shot: bool) -> String {
-    let form = if few_shot { " (few-shot)" } else { "" };
-    let part = if metrics.complete { "all samples" } else { "part of the samples" };
-    format!(
-        "{}{form}: accuracy {:.4} +- {:.4} over {} samples ({part}) x {} seed(s); {} without a readable answer, {} cut at the token limit, {} errors\n",
-        metrics.benchmark,
-        metrics.accuracy,
-        metrics.stderr,
-        metrics.n,
-        metrics.seeds.len(),
-        metrics.unparsed,
-        metrics.truncated,
-        metrics.errors
-    )
 }

@@ -8,7 +8,7 @@ use ptb_core::failure::ExitCode;
 use ptb_core::files::read_json;
 use ptb_core::registry::ToolForm;
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::{CodeError, Grader, rescore};
+use ptb_eval::{CodeError, EvalError, Grader, rescore};
 use ptb_tasks::completions::{GradedLine, score_completions};
 use ptb_tasks::data::{Sample, load};
 use ptb_tasks::score::Reply;
@@ -36,10 +36,13 @@ fn completions(args: &ScoreArgs, file: &Path) -> Outcome {
         let open = |e| Fault::usage(format!("cannot read {}: {e}", file.display()));
         (file.display().to_string(), Box::new(BufReader::new(File::open(file).map_err(open)?)))
     };
+    let evaluate = &benchmark.value.evaluate;
+    let seed = args.seed.or(evaluate.seeds.first().copied()).unwrap_or_default();
+    let samples = dataset.asked_under(seed);
     let grader = Grader::start(&benchmark.value.scorer, ToolForm::default()).map_err(code_fault)?;
     let grade = |sample: &Sample, reply: &Reply<'_>| grader.grade(sample, reply);
     let (lines, metrics) =
-        score_completions(benchmark, &dataset, reader, &name, args.partial, &grade)
+        score_completions(benchmark, &samples, reader, &name, args.partial, &grade)
             .map_err(Fault::usage)?;
     tell(args.json, &lines)?;
     last(&metrics)
@@ -62,8 +65,11 @@ fn kept(args: &ScoreArgs) -> Outcome {
     })?;
     let data = args.data.as_deref().or(record.spec.data.as_deref());
     let form = record.spec.model.value.chat.tool_calls;
-    let (records, metrics) =
-        rescore(&record.spec.benchmark, form, data, &dir.eval("final")).map_err(Fault::usage)?;
+    let (records, metrics) = rescore(&record.spec.benchmark, form, data, &dir.eval("final"))
+        .map_err(|e| match e {
+            EvalError::Code(e) => code_fault(e),
+            e => Fault::usage(e),
+        })?;
     let lines: Vec<GradedLine> = records
         .into_iter()
         .map(|r| GradedLine {

@@ -51,22 +51,28 @@ fn renderer(args: &ServeModelArgs) -> Result<Option<Arc<dyn ChatRenderer>>, Faul
     let Some(model) = &args.model else { return Ok(None) };
     let registry = registry(&args.registry)?;
     let chat = registry.model(model).map_err(Fault::file)?.value.chat.clone();
-    let text = &registry.chat_template(&chat.template).map_err(Fault::file)?.value;
-    let template = ChatTemplate::new(text).map_err(Fault::usage)?;
-    Ok(Some(Arc::new(Renderer { template, bos_token: chat.bos_token })))
+    let template = |tools: bool| {
+        let text = &registry.chat_template(chat.template_for(tools)).map_err(Fault::file)?.value;
+        ChatTemplate::new(text).map_err(Fault::usage)
+    };
+    let (plain, with_tools) = (template(false)?, template(true)?);
+    Ok(Some(Arc::new(Renderer { plain, with_tools, bos_token: chat.bos_token })))
 }
 
 struct Renderer {
-    template: ChatTemplate,
+    plain: ChatTemplate,
+    with_tools: ChatTemplate,
     bos_token: String,
 }
 
 impl ChatRenderer for Renderer {
     fn render(&self, request: &ChatRequest) -> Result<String, String> {
-        self.template
+        let tools = Some(request.tools.as_slice()).filter(|t| !t.is_empty());
+        let template = if tools.is_some() { &self.with_tools } else { &self.plain };
+        template
             .render(&RenderRequest {
                 messages: &request.messages,
-                tools: Some(request.tools.as_slice()).filter(|t| !t.is_empty()),
+                tools,
                 kwargs: &request.kwargs,
                 bos_token: &self.bos_token,
                 date: jiff::Zoned::now().date(),
