@@ -76,6 +76,14 @@ pub enum TaskError {
         /// Why not.
         reason: String,
     },
+    /// The machine cannot do what grading takes; neither reply nor sample is to blame.
+    #[error(
+        "cannot grade a reply: {reason}; hint: free memory or processes on this machine, then score again"
+    )]
+    Machine {
+        /// What it cannot do.
+        reason: String,
+    },
 }
 
 /// The first characters of a text from outside, for messages.

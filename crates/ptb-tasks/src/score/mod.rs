@@ -19,7 +19,6 @@ use crate::data::Sample;
 use crate::error::TaskError;
 
 pub use choice::letter;
-pub use number::{LastNumber, Number, last_number};
 
 /// What a model replied.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,10 +101,10 @@ pub fn check(scorer: &Scorer, sample: &Sample) -> Result<(), TaskError> {
     }
 }
 
-/// Grades a reply. Every reply has a grade; an error means that the sample is at fault ([`check`]), and no
-/// reply is to blame for it.
+/// Grades a reply. Every reply has a grade; an error means that the sample ([`check`]) or the machine is at fault,
+/// and no reply is to blame for it.
 ///
-/// - numeric: the text's last number (see [`last_number`]) equals the target by value.
+/// - numeric: the text's last number (see `docs/scorers.md`) equals the target by value.
 /// - exact: the text equals the target, both without surrounding white space.
 /// - choice: the last answer line names the target's letter.
 /// - code: the text's code, for whoever runs it.

@@ -11,7 +11,7 @@ const LONGEST_WORD: usize = 4096;
 /// A decimal number: sign, whole digits without leading zeros, decimals without trailing zeros. Equal values
 /// have equal parts, so `==` compares by value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Number {
+pub(super) struct Number {
     negative: bool,
     whole: String,
     decimals: String,
@@ -27,7 +27,7 @@ impl fmt::Display for Number {
 
 /// What a text says last that looks like a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LastNumber {
+pub(super) enum LastNumber {
     /// No word of it is made of numerals.
     None,
     /// The last word that is made of numerals makes no number (`1.2.3`, `½½`).
@@ -39,7 +39,7 @@ pub enum LastNumber {
 /// The last number of a text. A word (between white space) is one when, without currency signs, thousands
 /// separators and emphasis, and without points that no digit follows, it consists of numerals and points, after
 /// at most one hyphen-minus. A word with anything else glued to it (`18%`, `x=18`, `18th`) is not one.
-pub fn last_number(text: &str) -> LastNumber {
+pub(super) fn last_number(text: &str) -> LastNumber {
     for word in text.rsplit(super::is_space) {
         let bare = strip_signs(word);
         let body = bare.strip_prefix('-').unwrap_or(&bare);

@@ -36,7 +36,7 @@ pub(super) fn check(target: &str) -> Result<(), TaskError> {
 
 fn read(target: &str) -> Result<Call, TaskError> {
     let fail = |reason: String| TaskError::Target { target: shorten(target), reason };
-    let mut calls = python::calls(target).map_err(fail)?;
+    let mut calls = python::calls(target)?.map_err(fail)?;
     match (calls.pop(), calls.is_empty()) {
         (Some(call), true) => Ok(call),
         _ => Err(fail("it is not one call of a function".to_owned())),
@@ -56,7 +56,7 @@ pub(super) fn grade(reply: &Reply<'_>, sample: &Sample) -> Result<Graded, TaskEr
                 Ok(Call { name: call.name.clone(), arguments })
             })
             .collect(),
-        None => text::calls(reply.text, reply.form, &sample.tools),
+        None => text::calls(reply.text, reply.form, &sample.tools)?,
     };
     let right = matches!(calls.as_slice(), [Ok(call)] if *call == target);
     Ok(Graded { score: f64::from(right), answer: answer(&calls) })

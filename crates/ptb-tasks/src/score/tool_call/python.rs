@@ -1,10 +1,13 @@
 //! Calls in Python, read by a Python parser: ground truths, and what models write into `tool_code` blocks.
 
+use std::panic::catch_unwind;
+
 use indexmap::IndexMap;
 use ruff_python_ast::{Expr, Keyword, ModModule, Number, Stmt, UnaryOp};
 
 use super::Call;
 use super::value::{Int, Plain};
+use crate::error::TaskError;
 
 /// Longest source that is read, in bytes.
 const LONGEST: usize = 32 << 10;
@@ -14,24 +17,55 @@ const DEEPEST: usize = 64;
 /// it is long, and its tree is taken down by recursion: this is some times what that takes.
 const STACK_PER_BYTE: usize = 8 << 10;
 const LEAST_STACK: usize = 1 << 20;
+/// Pieces of a source that any thread can parse: they nest too little to fill more than half a MiB of its stack.
+const FEW_PIECES: usize = 32;
 
 /// The calls that a source consists of: expressions, each a call with named arguments of literal values, or a list
-/// of such calls.
-pub(super) fn calls(source: &str) -> Result<Vec<Call>, String> {
+/// of such calls. What is wrong with the source is told inside.
+///
+/// # Errors
+/// When the machine cannot read it.
+pub(super) fn calls(source: &str) -> Result<Result<Vec<Call>, String>, TaskError> {
     if source.len() > LONGEST {
-        return Err(format!("it is longer than {LONGEST} bytes"));
+        return Ok(Err(format!("it is longer than {LONGEST} bytes")));
     }
+    let read = if pieces(source) <= FEW_PIECES {
+        catch_unwind(|| parse(source))
+    } else {
+        in_thread(source, LEAST_STACK.max(source.len() * STACK_PER_BYTE))?
+    };
+    Ok(read.unwrap_or_else(|_| Err("the Python parser gave up on it".to_owned())))
+}
+
+fn in_thread(
+    source: &str,
+    stack: usize,
+) -> Result<std::thread::Result<Result<Vec<Call>, String>>, TaskError> {
     std::thread::scope(|scope| {
-        let parse = || {
-            let parsed = ruff_python_parser::parse_module(source.trim());
-            let parsed = parsed.map_err(|e| format!("it is not Python: {}", e.error))?;
-            of_module(parsed.syntax())
-        };
-        let stack = LEAST_STACK.max(source.len() * STACK_PER_BYTE);
-        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, parse);
-        let thread = thread.map_err(|e| format!("no thread can be started to parse it: {e}"))?;
-        thread.join().map_err(|_| "the Python parser gave up on it".to_owned())?
+        let thread = std::thread::Builder::new().stack_size(stack);
+        let thread = thread.spawn_scoped(scope, || parse(source)).map_err(|e| {
+            let reason = format!("no thread can be started that parses its Python: {e}");
+            TaskError::Machine { reason }
+        })?;
+        Ok(thread.join())
     })
+}
+
+fn parse(source: &str) -> Result<Vec<Call>, String> {
+    let parsed = ruff_python_parser::parse_module(source.trim());
+    let parsed = parsed.map_err(|e| format!("it is not Python: {}", e.error))?;
+    of_module(parsed.syntax())
+}
+
+/// Words and signs of a source: half of what it may have of tokens (a number may touch the word behind it), of which
+/// each level of nesting takes one.
+fn pieces(source: &str) -> usize {
+    let mut in_word = false;
+    let begins = |c: char| {
+        let was_in_word = std::mem::replace(&mut in_word, c.is_alphanumeric() || c == '_');
+        !(c.is_whitespace() || in_word && was_in_word)
+    };
+    source.chars().map(begins).filter(|begins| *begins).count()
 }
 
 fn of_module(module: &ModModule) -> Result<Vec<Call>, String> {
@@ -132,7 +166,7 @@ mod tests {
     use super::*;
 
     fn shown(source: &str) -> Result<String, String> {
-        let calls = calls(source)?;
+        let calls = calls(source).unwrap()?;
         Ok(calls.iter().map(Call::to_string).collect::<Vec<_>>().join("; "))
     }
 
@@ -168,6 +202,41 @@ mod tests {
         }
         assert!(shown("f(a=1").unwrap_err().starts_with("it is not Python: "));
         assert!(shown("f(a=1, a=2)").is_err());
+    }
+
+    #[test]
+    fn small_sources_nest_too_little_to_need_much_stack() {
+        for unit in [
+            "[",
+            "(",
+            "{1:",
+            "-",
+            "not ",
+            "lambda:",
+            "g(",
+            "1**",
+            "1 if 1else ",
+            "if 1:",
+            "f'{",
+            "f().",
+            "x:=",
+        ] {
+            let mut source = String::new();
+            while pieces(&format!("{source}{unit}")) <= FEW_PIECES {
+                source += unit;
+            }
+            assert!(in_thread(&source, 512 << 10).unwrap().unwrap().is_err(), "{source}");
+        }
+        for (source, count) in [("f(a=1)", 6), ("  go_on ( é='x y' )\n", 9), ("1if 2", 2), ("", 0)]
+        {
+            assert_eq!(pieces(source), count, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_threads_blames_no_reply() {
+        let e = in_thread("f(a=1)", 1 << 60).unwrap_err().to_string();
+        assert!(e.contains("no thread") && e.contains("hint: free memory"), "{e}");
     }
 
     #[test]

@@ -6,20 +6,25 @@ use serde_json::Value;
 
 use super::value::Plain;
 use super::{Call, Calls, ENOUGH, arguments, python};
+use crate::error::TaskError;
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 const CODE: &str = "```tool_code";
 
 /// The first calls of a text, at most [`ENOUGH`]. What is thought (up to the last `</think>`) calls nothing.
-pub(super) fn calls(text: &str, form: ToolForm, tools: &[Value]) -> Calls {
+///
+/// # Errors
+/// When the machine cannot read them.
+pub(super) fn calls(text: &str, form: ToolForm, tools: &[Value]) -> Result<Calls, TaskError> {
     let said = text.rsplit_once("</think>").map_or(text, |(_, said)| said);
     let calls: Calls = elements(said).take(ENOUGH).map(|body| of_json(body, tools)).collect();
     match form {
         ToolForm::Gemma if calls.is_empty() => {
-            blocks(said).take(ENOUGH).flat_map(of_python).collect()
+            let blocks = blocks(said).take(ENOUGH).map(of_python);
+            Ok(blocks.collect::<Result<Vec<_>, _>>()?.concat())
         }
-        ToolForm::Gemma | ToolForm::Hermes => calls,
+        ToolForm::Gemma | ToolForm::Hermes => Ok(calls),
     }
 }
 
@@ -60,11 +65,11 @@ fn blocks(mut rest: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn of_python(source: &str) -> Calls {
-    match python::calls(source) {
+fn of_python(source: &str) -> Result<Calls, TaskError> {
+    Ok(match python::calls(source)? {
         Ok(calls) => calls.into_iter().take(ENOUGH).map(Ok).collect(),
         Err(reason) => vec![Err(reason)],
-    }
+    })
 }
 
 #[cfg(test)]
@@ -74,7 +79,7 @@ mod tests {
 
     fn shown(text: &str, form: ToolForm) -> Vec<String> {
         let shown = |call: Result<Call, String>| call.map_or_else(|e| e, |c| c.to_string());
-        calls(text, form, &[]).into_iter().map(shown).collect()
+        calls(text, form, &[]).unwrap().into_iter().map(shown).collect()
     }
 
     #[test]
@@ -106,7 +111,7 @@ mod tests {
         ) {
             let text = parts.concat();
             for form in [ToolForm::Hermes, ToolForm::Gemma] {
-                prop_assert!(calls(&text, form, &[]).len() <= ENOUGH * ENOUGH);
+                prop_assert!(calls(&text, form, &[]).unwrap().len() <= ENOUGH * ENOUGH);
             }
         }
     }
