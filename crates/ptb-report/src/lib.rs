@@ -25,6 +25,7 @@ pub mod bootstrap;
 mod build;
 mod choice;
 mod error;
+mod measured;
 mod notes;
 mod read;
 mod render;
@@ -36,6 +37,7 @@ pub mod weights;
 
 pub use choice::{Options, WeightsChoice};
 pub use error::{Problem, ReportError};
+pub use measured::measured;
 pub use read::{Found, find};
 pub use report::{BenchmarkScore, Column, ModelScore, Report, Row, RunLine, SolveTime, Unfinished};
 pub use show::{RunSummary, ScoreSummary, StageSummary};

@@ -13,9 +13,32 @@ mod common;
 use common::{End, World, agent, baseline};
 use ptb_core::failure::FailureKind;
 use ptb_core::files::write_json;
-use ptb_core::registry::Submit;
-use ptb_core::run::{Evidence, Mark, Metrics, RunDir, SeedMetrics, Stage, Verdict};
-use ptb_report::RunSummary;
+use ptb_core::registry::{Publication, Submit};
+use ptb_core::run::{Evidence, Mark, Metrics, Part, RunDir, SeedMetrics, Stage, Verdict};
+use ptb_report::{RunSummary, measured, text};
+
+/// The final evaluation of a benchmark whose samples have topics.
+fn broken_down() -> Metrics {
+    let part = |accuracy, n| Part { accuracy, n };
+    let topics = [
+        ("Biology", part(0.4103, 78)),
+        ("Chemistry (general)", part(0.3115, 183)),
+        ("Phys\u{1b}[2Jics", part(0.3797, 187)),
+    ];
+    let seed = |seed, accuracy| SeedMetrics { seed, accuracy, n: 448 };
+    let topics = topics.map(|(name, part)| (name.to_owned(), part)).into();
+    Metrics {
+        benchmark: "gpqamain".to_owned(),
+        n: 448,
+        interval: Some([0.3125, 0.4018]),
+        reduced: 4,
+        errors: 2,
+        breakdowns: [("High-level domain".to_owned(), topics), ("Subdomain".to_owned(), [].into())]
+            .into(),
+        seeds: vec![seed(72332, 0.35), seed(87681, 0.3642)],
+        ..metrics(0.3571)
+    }
+}
 
 fn metrics(accuracy: f64) -> Metrics {
     Metrics {
@@ -89,6 +112,67 @@ fn a_failed_run_and_a_baseline() {
 }
 
 #[test]
+fn an_evaluation_is_told_whole_and_in_brief() {
+    insta::assert_snapshot!("measured_whole", measured(&broken_down(), Some("few-shot")));
+    insta::assert_snapshot!(
+        "measured_plain",
+        measured(&Metrics { complete: false, ..metrics(0.5) }, None)
+    );
+    let world = World::new();
+    let run = world.add(agent("a", "qwen3-4b", "gpqamain", End::Own(0.3571)));
+    write_json(&run.eval("final").join("metrics.json"), &broken_down()).unwrap();
+    write_json(&run.eval("early").join("metrics.json"), &metrics(0.25)).unwrap();
+    let text = RunSummary::read(run.path()).unwrap().text();
+    let wrapped: Vec<String> = text.lines().map(|line| text::wrap(line, Some(80))).collect();
+    insta::assert_snapshot!("broken_down_80", world.neutral(&wrapped.join("\n")));
+}
+
+/// A benchmark whose owners ask for no published items (`[publish] items = "none"`): neither the summary of a run nor
+/// a report says what was asked or answered, in whatever form. Nor would they of any other benchmark.
+#[test]
+fn nothing_of_single_items_is_told() {
+    const ITEM: &str = "what-no-page-may-show";
+    let world = World::new();
+    let gpqa = world.registry.benchmark("gpqamain").unwrap();
+    assert_eq!(gpqa.value.publish.items, Publication::None);
+    assert_eq!(gpqa.value.evaluate.breakdown, ["High-level domain", "Subdomain"]);
+    let make = agent("a", "qwen3-4b", "gpqamain", End::Own(0.3571));
+    let run = world.add(make.with(|spec| spec.benchmark = gpqa.clone()));
+    write_json(&run.eval("final").join("metrics.json"), &broken_down()).unwrap();
+    let line = serde_json::json!({
+        "schema": 1, "id": format!("rec-{ITEM}"), "completion": ITEM, "answer": ITEM, "prompt": ITEM, "target": ITEM,
+        "error": ITEM,
+    });
+    for file in
+        ["eval/final/42/samples.jsonl", "eval/final/42/other.jsonl", "eval/early/42/samples.jsonl"]
+    {
+        let path = run.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{line}\n")).unwrap();
+    }
+    let (summary, report) = (RunSummary::read(run.path()).unwrap(), world.report().unwrap());
+    for text in [
+        summary.text(),
+        summary.json().unwrap(),
+        report.table(Some(120)),
+        report.markdown(),
+        report.csv().unwrap(),
+        report.json().unwrap(),
+    ] {
+        assert!(text.contains("gpqamain") && !text.contains(ITEM), "{text}");
+    }
+}
+
+#[test]
+fn many_parts_with_long_names_keep_the_width() {
+    let part = |i: usize| (format!("{i} {}", "数".repeat(100)), Part { accuracy: 0.5, n: i });
+    let breakdowns = [("x".repeat(1000), (0..50).map(part).collect())].into();
+    let text = measured(&Metrics { breakdowns, ..metrics(0.5) }, None);
+    assert!(text.lines().all(|line| text::columns(line) <= 80), "{text}");
+    assert!(text.contains("and 30 more") && text.lines().count() < 32, "{text}");
+}
+
+#[test]
 fn however_much_there_is_it_fits_a_screen() {
     let world = World::new();
     let run = judged(&world);
@@ -109,6 +193,6 @@ fn however_much_there_is_it_fits_a_screen() {
     assert!(text.lines().count() <= 24, "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 240), "{text}");
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
-    assert!(text.contains("(and 48 more)"), "{text}");
+    assert!(text.contains("(and 49 more)"), "{text}");
     assert_eq!(summary.problems.len(), 50);
 }

@@ -180,27 +180,34 @@ fn the_generated_benchmark_is_whole() {
     insta::assert_json_snapshot!(first);
 }
 
-/// Both splits of GSM8K where `hf download` puts them: a branch that names a commit, files in its snapshot.
+/// Both splits of GSM8K where `hf download` puts them: a branch that names a commit, or the pinned commit itself; files
+/// in its snapshot.
 #[test]
 fn the_hub_cache_gives_both_splits() {
-    let dir = tempfile::tempdir().unwrap();
-    let cache = HubCache::at(dir.path());
-    let e = load_with(&gsm8k(), None, &cache).unwrap_err().to_string();
-    let command = "hf download openai/gsm8k main/test-00000-of-00001.parquet --repo-type dataset --revision main";
-    assert!(e.contains(command), "{e}");
-    let repo = dir.path().join("datasets--openai--gsm8k");
-    let commit = "e53f048856ff4f594e959d75785d2c2d37b678ee";
-    let snapshot = repo.join("snapshots").join(commit).join("main");
-    fs::create_dir_all(&snapshot).unwrap();
-    fs::create_dir_all(repo.join("refs")).unwrap();
-    fs::write(repo.join("refs/main"), commit).unwrap();
-    write_parquet(&snapshot.join("test-00000-of-00001.parquet"), &[("1+1?", "#### 2")]);
-    let dataset = load_with(&gsm8k(), None, &cache).unwrap();
-    assert_eq!(dataset.samples[0].target, "2");
-    let e = dataset.train().unwrap_err().to_string();
-    assert!(e.contains("main/train-00000-of-00001.parquet"), "{e}");
-    write_parquet(&snapshot.join("train-00000-of-00001.parquet"), &[("1+2?", "#### 3")]);
-    assert_eq!(dataset.train().unwrap()[0].target, "3");
+    const COMMIT: &str = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c";
+    let mut of_branch = gsm8k();
+    of_branch.value.data.hub.as_mut().unwrap().revision = "main".to_owned();
+    for (benchmark, revision) in [(of_branch, "main"), (gsm8k(), COMMIT)] {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = HubCache::at(dir.path());
+        let e = load_with(&benchmark, None, &cache).unwrap_err().to_string();
+        let file = "main/test-00000-of-00001.parquet";
+        let command =
+            format!("hf download openai/gsm8k {file} --repo-type dataset --revision {revision}");
+        assert!(e.contains(&command), "{e}");
+        let repo = dir.path().join("datasets--openai--gsm8k");
+        let snapshot = repo.join("snapshots").join(COMMIT).join("main");
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::create_dir_all(repo.join("refs")).unwrap();
+        fs::write(repo.join("refs/main"), COMMIT).unwrap();
+        write_parquet(&snapshot.join("test-00000-of-00001.parquet"), &[("1+1?", "#### 2")]);
+        let dataset = load_with(&benchmark, None, &cache).unwrap();
+        assert_eq!(dataset.samples[0].target, "2");
+        let e = dataset.train().unwrap_err().to_string();
+        assert!(e.contains("main/train-00000-of-00001.parquet"), "{e}");
+        write_parquet(&snapshot.join("train-00000-of-00001.parquet"), &[("1+2?", "#### 3")]);
+        assert_eq!(dataset.train().unwrap()[0].target, "3");
+    }
 }
 
 /// What a benchmark's data says, wrong in every column that it names.
@@ -351,7 +358,7 @@ fn broken_csv_names_its_line() {
         assert!(e.contains(told) && e.contains("hint:"), "{e} instead of {told}");
     }
     fs::write(&path, format!("\u{feff}{head}{row}").replace('\n', "\r\n")).unwrap();
-    let sample = load(gpqa, Some(dir.path())).unwrap().samples.remove(0);
+    let sample = load(gpqa, Some(dir.path())).unwrap().asked_under(42)[0].clone();
     assert_eq!(
         (sample.question.as_str(), sample.id.as_str(), sample.line),
         ("q,\r\nmore", "r1", 2)

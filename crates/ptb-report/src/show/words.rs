@@ -3,7 +3,11 @@
 use ptb_core::run::{Counts, Mark, Submission};
 
 use super::{RunSummary, ScoreSummary, StageSummary};
+use crate::measured::{in_a_line, in_brief};
 use crate::text::{MAX_SHOWN, clock, count, percent, shown};
+
+/// The evaluation that scores come from.
+const FINAL: &str = "final";
 
 /// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 24
 /// lines, which is a small screen.
@@ -82,20 +86,12 @@ impl RunSummary {
         )
     }
 
+    /// The final evaluation in more lines than one, then the others.
     fn measured(&self) -> Vec<String> {
-        let words = self.evaluations.iter().map(|(id, m)| {
-            format!(
-                "eval/{id}: {} % ± {} over {}, {} truncated, {} unparsed, {} not scored{}",
-                percent(m.accuracy),
-                percent(m.stderr),
-                count(m.n, "sample"),
-                m.truncated,
-                m.unparsed,
-                m.errors,
-                if m.complete { "" } else { " (a part of the benchmark)" }
-            )
-        });
-        words.collect()
+        let (last, others): (Vec<_>, Vec<_>) =
+            self.evaluations.iter().partition(|(id, _)| id == FINAL);
+        let last = last.into_iter().flat_map(|(id, m)| in_brief(id, m));
+        last.chain(others.into_iter().map(|(id, m)| in_a_line(id, m))).collect()
     }
 
     fn evidence_words(&self) -> Vec<String> {
