@@ -48,7 +48,7 @@ pub enum CodeError {
         /// What happened the second time.
         why: String,
     },
-    /// The tests of a job do not load or cannot be asked.
+    /// The tests of a job do not load or ask what cannot be asked, before the program was heard.
     #[error(
         "cannot use the tests of {entry_point}: {why}\nhint: tests are Python that defines check(candidate) \
              and calls it with plain values; look into the benchmark's data"

@@ -25,12 +25,14 @@ class Candidate:
         self.channel = channel
         self.reader = reader
         self.spoiled = False
+        self.called = False
 
     def __call__(self, *args, **named):
         try:
             question = encode((args, named))
         except NotPlain:
             raise Unaskable from None
+        self.called = True
         write_frame(self.channel, b"c", question)
         kind, content = self.reader.frame()
         if kind == b"e":
@@ -68,20 +70,23 @@ def judge(channel, reader, job):
     """The kind and the content of the verdict's frame."""
     random.seed(0)
     candidate = Candidate(channel, reader)
+    check = None
     try:
         check = load_tests(job, candidate)
-    except BaseException as error:
-        return b"t", repr(error)[:200].encode("utf-8", "replace")
-    try:
         check(candidate)
-    except Spoiled:
-        pass
-    except Unaskable:
-        return b"t", b"they call it with something that is no plain value"
-    except AssertionError:
-        return b"f", b"an assertion failed"
     except BaseException as error:
-        return b"f", b"raised " + builtin_name(error)
+        # Once the program has been heard, what comes may be of its making. Before that it is the tests' own.
+        if not candidate.called:
+            if isinstance(error, Unaskable):
+                return b"t", b"they call it with something that is no plain value"
+            if check is None:
+                return b"t", repr(error)[:200].encode("utf-8", "replace")
+        if isinstance(error, AssertionError):
+            return b"f", b"an assertion failed"
+        if isinstance(error, Unaskable):
+            return b"f", b"the tests cannot pass on what it answers"
+        if not isinstance(error, Spoiled):
+            return b"f", b"raised " + builtin_name(error)
     if candidate.spoiled:
         return b"f", b"the answer is no plain value"
     return b"p", b""

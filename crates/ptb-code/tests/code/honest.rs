@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         .push(Trial::test("honest: helpers of the prelude, and the function's own name", prelude));
     trials.push(Trial::test("honest: chance is the same each time", chance));
     trials.push(Trial::test("honest: broken tests are no verdict", broken_tests));
+    trials.push(Trial::test("honest: no answer breaks the tests", answers_break_no_tests));
     trials.push(Trial::test("honest: no Python and no wall are our failures", requirements));
     trials
 }
@@ -402,6 +403,24 @@ fn broken_tests() -> Result<(), Failed> {
             Err(CodeError::BadTests { why, .. }) if why.contains(part) => {}
             other => return Err(Failed::from(format!("{tests}: {other:?}"))),
         }
+    }
+    expect_verdict(pool().run(&length_job(LENGTH)), true, PASS)
+}
+
+/// What tests that have heard the program come to is never told as a fault of theirs: the program could choose it.
+fn answers_break_no_tests() -> Result<(), Failed> {
+    let early = "assert length('ab') == 2\ndef check(candidate):\n    assert candidate('') == 0\n";
+    let back = "def check(candidate):\n    candidate(candidate('x'))\n";
+    let large = "def length(text):\n    return 'x' * ((4 << 20) - 2)\n";
+    for (tests, source, reason) in [
+        (early, LENGTH, None),
+        (early, "def length(text):\n    return 3\n", Some("an assertion failed")),
+        (early, "def length(text):\n    raise ValueError\n", Some("raised ValueError")),
+        (early, "def length(text):\n    return open\n", Some("the answer is no plain value")),
+        (back, large, Some("cannot pass on")),
+    ] {
+        let job = Job { tests: tests.to_owned(), ..length_job(source) };
+        expect_verdict(pool().run(&job), reason.is_none(), reason.unwrap_or(PASS))?;
     }
     expect_verdict(pool().run(&length_job(LENGTH)), true, PASS)
 }

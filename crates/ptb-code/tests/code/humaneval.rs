@@ -27,11 +27,10 @@ struct Reference {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let Some(shared) = std::env::var_os("PTB_SHARED").map(PathBuf::from) else {
+    let Some(shared) = crate::shared() else {
         println!("skipped: the trials of HumanEval's data need PTB_SHARED");
-        let required = std::env::var_os("PTB_REQUIRE_ALL").is_some();
         let missing = Trial::test("humaneval", || Err(Failed::from("PTB_SHARED is not set")));
-        return if required { vec![missing] } else { Vec::new() };
+        return if crate::required() { vec![missing] } else { Vec::new() };
     };
     let shared = Arc::new(shared);
     let trial = |name: &str, run: fn(&Path) -> Result<(), Failed>| {

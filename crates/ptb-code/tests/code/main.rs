@@ -18,6 +18,7 @@ mod processes;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use ptb_code::{CodeError, Job, Pool, PoolOptions, Verdict};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     };
     let mut trials = Vec::new();
     match missing {
-        Some(error) if std::env::var_os("PTB_REQUIRE_ALL").is_some() => {
+        Some(error) if required() || shared().is_some() => {
             trials.push(Trial::test("a pool", move || Err(Failed::from(error.to_string()))));
         }
         Some(error) => println!("skipped: {error}"),
@@ -47,6 +48,16 @@ fn main() -> ExitCode {
         }
     }
     libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Whether a test must not be left out for want of something.
+fn required() -> bool {
+    std::env::var_os("PTB_REQUIRE_ALL").is_some_and(|value| value == "1")
+}
+
+/// The folder of reference files. Where it is named, none of its tests may be left out.
+fn shared() -> Option<PathBuf> {
+    std::env::var_os("PTB_SHARED").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Limits that honest programs of these tests keep on a slow machine, and hostile ones soon reach.
