@@ -185,9 +185,16 @@ fn the_generated_benchmark_is_whole() {
 #[test]
 fn the_hub_cache_gives_both_splits() {
     const COMMIT: &str = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c";
-    let mut of_branch = gsm8k();
-    of_branch.value.data.hub.as_mut().unwrap().revision = "main".to_owned();
-    for (benchmark, revision) in [(of_branch, "main"), (gsm8k(), COMMIT)] {
+    let at = |revision: &str| {
+        let mut benchmark = gsm8k();
+        let hub = benchmark.value.data.hub.as_mut().unwrap();
+        assert_eq!(hub.revision, COMMIT);
+        hub.revision = revision.to_owned();
+        (hub.test_sha256, hub.train_sha256) = (None, None);
+        benchmark
+    };
+    for revision in ["main", COMMIT] {
+        let benchmark = at(revision);
         let dir = tempfile::tempdir().unwrap();
         let cache = HubCache::at(dir.path());
         let e = load_with(&benchmark, None, &cache).unwrap_err().to_string();
@@ -208,6 +215,40 @@ fn the_hub_cache_gives_both_splits() {
         write_parquet(&snapshot.join("train-00000-of-00001.parquet"), &[("1+2?", "#### 3")]);
         assert_eq!(dataset.train().unwrap()[0].target, "3");
     }
+}
+
+/// The real file's hash is in the benchmark's file: another file in its place, a part of it too, is refused before it
+/// is read; data of the user's own are not held to it.
+#[test]
+fn a_file_of_the_hub_must_be_the_one_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut benchmark = gsm8k();
+    let hub = benchmark.value.data.hub.clone().unwrap();
+    let snapshot = dir.path().join("datasets--openai--gsm8k/snapshots").join(&hub.revision);
+    fs::create_dir_all(snapshot.join("main")).unwrap();
+    let [test, train] = [&hub.test, hub.train.as_ref().unwrap()].map(|file| snapshot.join(file));
+    write_parquet(&test, &[("1+1?", "#### 2")]);
+    write_parquet(&train, &[("1+2?", "#### 3")]);
+    let sha256 = |path: &Path| Some(ptb_core::files::sha256_file(path).unwrap());
+    let cache = HubCache::at(dir.path());
+    let e = load_with(&benchmark, None, &cache).unwrap_err().to_string();
+    let told = format!(
+        "its SHA-256 is {} instead of {}",
+        sha256(&test).unwrap(),
+        hub.test_sha256.unwrap()
+    );
+    assert!(e.contains(&told) && e.contains("hint: remove it and fetch it again"), "{e}");
+    assert_eq!(load(&benchmark, Some(&test)).unwrap().samples.len(), 1);
+    benchmark.value.data.hub.as_mut().unwrap().test_sha256 = sha256(&test);
+    let dataset = load_with(&benchmark, None, &cache).unwrap();
+    assert_eq!(dataset.sha256, sha256(&test).unwrap());
+    let e = dataset.train().unwrap_err().to_string();
+    assert!(e.contains("train-00000") && e.contains(&hub.train_sha256.unwrap()), "{e}");
+    benchmark.value.data.hub.as_mut().unwrap().train_sha256 = sha256(&train);
+    assert_eq!(load_with(&benchmark, None, &cache).unwrap().train().unwrap().len(), 1);
+    fs::write(&test, "").unwrap();
+    let e = load_with(&benchmark, None, &cache).unwrap_err().to_string();
+    assert!(e.contains("it is not the file that built-in names"), "{e}");
 }
 
 /// What a benchmark's data says, wrong in every column that it names.

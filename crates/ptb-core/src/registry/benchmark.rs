@@ -146,6 +146,13 @@ pub struct HubData {
     /// File of the train split, where few-shot examples are taken from it.
     #[serde(default)]
     pub train: Option<String>,
+    /// SHA-256 of the test split's file, 64 hex digits in lower case; another file under its name is refused. Data
+    /// given by path are not held to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_sha256: Option<String>,
+    /// The same of the train split's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_sha256: Option<String>,
 }
 
 /// A program of ours that makes samples from a seed.

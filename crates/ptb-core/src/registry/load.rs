@@ -399,19 +399,22 @@ mod tests {
     fn what_does_not_fit_is_told_with_its_line() {
         let built_in = BUILT_IN.get_file("benchmarks/gsm8k/benchmark.toml").unwrap();
         let text = built_in.contents_utf8().unwrap();
-        let ladder = "ladder = [3000, 2000]";
-        let line = text.lines().position(|line| line == ladder).unwrap() + 1;
-        for (key, message) in [
-            ("ladder = [4000, 2000]", "the ladder does not fall: 4000 comes after 4000"),
-            ("ladder = [3000, 3000]", "the ladder does not fall: 3000 comes after 3000"),
-            ("breakdown = [\"answer\"]", "`answer` holds single items"),
+        // A line of the file, what stands in its place, what is told.
+        for (key, instead, message) in [
+            ("ladder", "ladder = [4000, 2000]", "the ladder does not fall: 4000 comes after 4000"),
+            ("ladder", "ladder = [3000, 3000]", "the ladder does not fall: 3000 comes after 3000"),
+            ("ladder", "breakdown = [\"answer\"]", "`answer` holds single items"),
+            ("train_sha256", "train_sha256 = \"EA82\"", "`train_sha256` is no SHA-256"),
         ] {
+            let mut lines: Vec<&str> = text.lines().collect();
+            let at = lines.iter().position(|l| l.starts_with(&format!("{key} = "))).unwrap();
+            lines[at] = instead;
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("benchmarks/gsm8k/benchmark.toml");
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text.replace(ladder, key)).unwrap();
+            fs::write(&path, lines.join("\n")).unwrap();
             let e = Registry::load(&[dir.path().to_owned()]).unwrap_err();
-            let told = format!("{}:{line}:1: {message}", path.display());
+            let told = format!("{}:{}:1: {message}", path.display(), at + 1);
             assert!(e.to_string().starts_with(&told), "{e} instead of {told}");
             assert!(Diagnostic::help(&e).is_some());
         }

@@ -83,7 +83,7 @@ impl Dataset {
         }
         let train = match &self.source {
             Source::Generated(train) => return Ok(train),
-            Source::File(path) => read_split(&self.benchmark, path)?.0,
+            Source::File(path) => read_split(&self.benchmark, path, None)?.0,
             Source::Hub(cache, hub) => {
                 let file = hub.train.as_deref().ok_or_else(|| TaskError::Benchmark {
                     benchmark: self.benchmark.id.clone(),
@@ -91,7 +91,7 @@ impl Dataset {
                     hint: "name `train` in [data.hub]".to_owned(),
                 })?;
                 let path = cache.dataset_file(&hub.repo, &hub.revision, file)?;
-                read_split(&self.benchmark, &path)?.0
+                read_split(&self.benchmark, &path, hub.train_sha256.as_deref())?.0
             }
         };
         Ok(self.train.get_or_init(|| train))
@@ -131,11 +131,12 @@ pub fn load_with(
     let own = &benchmark.value.data;
     if let Some(path) = data.or(own.path.as_deref()) {
         let (test, train) = splits_at(path, own)?;
-        return from_file(benchmark, &test, Source::File(train));
+        return from_file(benchmark, &test, None, Source::File(train));
     }
     if let Some(hub) = &own.hub {
         let test = cache.dataset_file(&hub.repo, &hub.revision, &hub.test)?;
-        return from_file(benchmark, &test, Source::Hub(cache.clone(), hub.clone()));
+        let source = Source::Hub(cache.clone(), hub.clone());
+        return from_file(benchmark, &test, hub.test_sha256.as_deref(), source);
     }
     match &own.generator {
         Some(generator) => generate(benchmark, generator),
@@ -150,9 +151,10 @@ pub fn load_with(
 fn from_file(
     benchmark: &Entry<Benchmark>,
     test: &Path,
+    sha256: Option<&str>,
     source: Source,
 ) -> Result<Dataset, TaskError> {
-    let (samples, sha256) = read_split(benchmark, test)?;
+    let (samples, sha256) = read_split(benchmark, test, sha256)?;
     if samples.is_empty() {
         return Err(read_error(test, "it has no records", "give a file with one record a line"));
     }
@@ -226,15 +228,24 @@ fn ends_in(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending))
 }
 
-/// Reads a file of records with the SHA-256 of its bytes.
+/// Reads a file of records with the SHA-256 of its bytes, which must be the one that is expected.
 fn read_split(
     benchmark: &Entry<Benchmark>,
     path: &Path,
+    expected: Option<&str>,
 ) -> Result<(Vec<Sample>, String), TaskError> {
     let bytes = ptb_core::files::read_bounded(path, LARGEST_FILE).map_err(|e| {
         read_error(path, &e.to_string(), "give the dataset's folder or test file with --data PATH")
     })?;
     let sha256 = ptb_core::files::sha256_hex(&bytes);
+    if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+        let reason = format!(
+            "it is not the file that {} names: its SHA-256 is {sha256} instead of {expected}",
+            benchmark.source
+        );
+        let hint = "remove it and fetch it again, or give data of your own with --data PATH";
+        return Err(read_error(path, &reason, hint));
+    }
     let records = if ends_in(path, "parquet") {
         parquet::read(path, bytes)?
     } else if ends_in(path, "csv") {

@@ -1,6 +1,6 @@
 //! What can be wrong with a benchmark's file beyond its form: tables must fit each other.
 
-use super::{Benchmark, Choices, Data, Evaluate, FewShotPrompt, Scorer, ScorerKind};
+use super::{Benchmark, Choices, Data, Evaluate, FewShotPrompt, HubData, Scorer, ScorerKind};
 
 /// What is wrong: text of the file to point at, message, hint.
 type Fault = (&'static str, String, String);
@@ -64,6 +64,20 @@ impl FewShotPrompt {
     }
 }
 
+impl HubData {
+    fn fault(&self) -> Option<Fault> {
+        let is_sha256 = |text: &str| {
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let named = [("test_sha256", &self.test_sha256), ("train_sha256", &self.train_sha256)];
+        let (key, _) = named
+            .into_iter()
+            .find(|(_, value)| value.as_deref().is_some_and(|value| !is_sha256(value)))?;
+        let hint = "write the 64 hex digits that `sha256sum` prints".to_owned();
+        Some((key, format!("`{key}` is no SHA-256"), hint))
+    }
+}
+
 impl Evaluate {
     /// `max_tokens` is the benchmark's, `holding` are the fields that hold an item.
     fn fault(&self, max_tokens: u32, holding: &[&str]) -> Option<Fault> {
@@ -114,6 +128,9 @@ impl Benchmark {
                 return Some(("conversation", message.to_owned(), hint));
             }
             _ => {}
+        }
+        if let Some(fault) = self.data.hub.as_ref().and_then(HubData::fault) {
+            return Some(fault);
         }
         if let Some(fault) = self.data.choices.as_ref().and_then(Choices::fault) {
             return Some(fault);
