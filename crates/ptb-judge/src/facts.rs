@@ -1,4 +1,5 @@
-//! Facts about a submission: is it there, can it be loaded, is it the right network, whose is it.
+//! Facts about a submission: is it there, can it be loaded, what do its files say, is it the right
+//! network, whose is it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,6 +10,7 @@ use ptb_model::{
     Checkpoint, Links, ModelDir, ModelError, ModelFacts, check_opened, expected_tensors,
 };
 
+use crate::declared::notes;
 use crate::identity::{Compared, Identity};
 use crate::text::plain;
 
@@ -64,19 +66,25 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
         Submission::Known(_) => Links::Follow,
         _ => Links::Inside,
     };
-    let facts = match ModelDir::open_with(submitted.dir, links).and_then(|dir| check_opened(&dir)) {
-        Ok(facts) => facts,
+    let (checked, notes) = match ModelDir::open_with(submitted.dir, links) {
+        Ok(dir) => (check_opened(&dir), notes(submitted, dir)?),
+        Err(e) => (Err(e), Vec::new()),
+    };
+    match &checked {
+        Ok(facts) => {
+            let fact = format!("{} parameters in {} file(s)", facts.parameters, facts.shards);
+            add("loadable", fact, None);
+        }
         Err(e) if e.is_io() => return Err(e.to_string()),
         Err(e) => {
-            add(
-                "loadable",
-                format!("the model cannot be loaded: {e}"),
-                Some(Mark::EvaluationFailed),
-            );
-            return Ok(found);
+            let fact = format!("the model cannot be loaded: {e}");
+            add("loadable", fact, Some(Mark::EvaluationFailed));
         }
-    };
-    add("loadable", format!("{} parameters in {} file(s)", facts.parameters, facts.shards), None);
+    }
+    for (check, fact) in notes {
+        add(check, fact, None);
+    }
+    let Ok(facts) = checked else { return Ok(found) };
     let faults = architecture_faults(&facts, submitted.architecture);
     match faults.is_empty() {
         true => add(

@@ -8,6 +8,7 @@
 //! harness failure become a mark.
 
 mod archive;
+mod declared;
 mod facts;
 mod identity;
 mod policy;
