@@ -173,10 +173,12 @@ impl Config {
 
 fn architecture(raw: &Raw) -> Result<Architecture, Fault> {
     let class = raw.architectures.as_ref().and_then(|a| a.first()).map(String::as_str);
+    // Other software goes by either name: where both are there, both must be known.
     match (class, raw.model_type.as_deref()) {
-        (Some("Qwen3ForCausalLM"), _) | (None, Some("qwen3")) => Ok(Architecture::Qwen3),
-        (Some(other), _) | (None, Some(other)) => Err(Fault::Architecture(shorten(other, 80))),
         (None, None) => Err(Fault::malformed("it names no architecture (`architectures`)")),
+        (Some(class), _) if !knows(class) => Err(Fault::Architecture(shorten(class, 80))),
+        (_, Some(kind)) if kind != "qwen3" => Err(Fault::Architecture(shorten(kind, 80))),
+        _ => Ok(Architecture::Qwen3),
     }
 }
 
@@ -233,5 +235,31 @@ fn positive(key: &str, value: f64, max: f64) -> Result<f64, Fault> {
         Ok(value)
     } else {
         Err(Fault::value(key, value, format!("a number above 0 to {max}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_architecture_has_both_its_names() {
+        let of = |text: &str| architecture(&serde_json::from_str(text).unwrap());
+        for text in [
+            r#"{"architectures": ["Qwen3ForCausalLM"]}"#,
+            r#"{"model_type": "qwen3"}"#,
+            r#"{"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}"#,
+        ] {
+            assert_eq!(of(text).unwrap(), Architecture::Qwen3, "{text}");
+        }
+        for (text, told) in [
+            (r#"{"architectures": ["Grand"], "model_type": "qwen3"}"#, "`Grand`"),
+            (r#"{"architectures": ["Qwen3ForCausalLM"], "model_type": "grand"}"#, "`grand`"),
+            (r#"{"model_type": "cuda out of\nmemory"}"#, r"`cuda out of\nmemory`"),
+            ("{}", "names no architecture"),
+        ] {
+            let e = of(text).unwrap_err().to_string();
+            assert!(e.contains(told), "{text}: {e}");
+        }
     }
 }
