@@ -17,6 +17,7 @@ mod cache;
 mod client;
 mod compute;
 mod engine;
+mod memory;
 mod sample;
 mod serve;
 mod text;
@@ -28,6 +29,6 @@ pub use client::{
 };
 pub use engine::{
     Builtin, Engine, Fault, FaultClass, Isolation, Launched, PythonServer, Running, Sandboxing,
-    ServeSpec, Shortfall, StartError, Url, Watcher,
+    ServeSpec, Shortfall, StartError, Url,
 };
 pub use serve::{ChatRenderer, ChatRequest, Listen, ServeError, ServeOptions, serve, tie_to_stdin};

@@ -54,6 +54,17 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What GPUs there are is not known, or is not what the environment says.
+    #[error(
+        "failed to find this machine's GPUs: {why}\nhint: see what `nvidia-smi` prints; CUDA_VISIBLE_DEVICES \
+         names whole GPUs by index or id, and where it is empty none is used"
+    )]
+    Gpus {
+        /// What was wrong.
+        why: String,
+        /// Whether `nvidia-smi` did not answer in time.
+        late: bool,
+    },
     /// The GPU has less memory free than the share asked for.
     #[error(transparent)]
     Shortfall(#[from] Shortfall),
@@ -97,7 +108,10 @@ impl StartError {
     /// Whether the same start may succeed later, on this machine, with nothing changed by hand.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Shortfall(_) | Self::Timeout { .. } => true,
+            Self::Timeout { .. } => true,
+            Self::Gpus { late, .. } => *late,
+            // Nothing that ends gives a GPU more memory than it has.
+            Self::Shortfall(short) => short.needed <= short.total,
             Self::Fault(fault) => fault.retryable(),
             Self::Unreachable(e) => e.retryable(),
             _ => false,
@@ -128,9 +142,9 @@ impl From<Fault> for StartError {
 /// Memory that is missing on a GPU.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "GPU {gpu} has {} GiB of {} GiB free and the engine needs {} GiB: {} GiB are missing\nhint: end what \
-     else uses the GPU, or ask for a smaller share",
-    gib(*.free), gib(*.total), gib(*.needed), gib(.needed.saturating_sub(*.free))
+    "GPU {gpu} has {} GiB of {} GiB free and the engine needs {} GiB: {} GiB are missing\nhint: {}",
+    gib(*.free), gib(*.total), gib(*.needed), gib(.needed.saturating_sub(*.free)),
+    if .needed > .total { "use a larger GPU" } else { "end what else uses the GPU, or ask for a smaller share" }
 )]
 pub struct Shortfall {
     /// The GPU's index.
@@ -255,5 +269,9 @@ mod tests {
         let text = e.to_string();
         assert!(text.starts_with("GPU 1 has 20.0 GiB of 80.0 GiB free"), "{text}");
         assert!(text.contains("needs 60.0 GiB: 40.0 GiB are missing\nhint: end what"), "{text}");
+        // What no waiting cures is not tried again.
+        let short = Shortfall { gpu: 1, needed: 90 << 30, free: 20 << 30, total: 80 << 30 };
+        let e = StartError::from(short);
+        assert!(!e.retryable() && e.to_string().ends_with("hint: use a larger GPU"), "{e}");
     }
 }

@@ -1,8 +1,8 @@
 //! From what a server printed before it ended to the class of its fault.
 //!
 //! The texts are those of vLLM, `transformers`, PyTorch, safetensors and the C library; each rule's text was
-//! seen in the output of one of them or stands in its source. A submission cannot choose its class at will:
-//! no code of it runs, and what is quoted of its files in an error line comes with that error's own words.
+//! seen in the output of one of them or stands in its source. A submission cannot choose the machine's fault
+//! for its own: no code of it runs, and no text of it that a server may quote holds one of these ([`imitated`]).
 
 use super::error::{Fault, FaultClass};
 use super::output::tidy;
@@ -104,6 +104,15 @@ const RULES: &[Rule] = &[
     ("error: unrecognized arguments", Installation, false),
     ("no such option", Installation, false),
 ];
+
+/// The first text of a rule for a fault of the machine that a text of a submission holds: a server that quoted it
+/// would be read as telling of that fault.
+pub(super) fn imitated(text: &str) -> Option<&'static str> {
+    let lines: Vec<String> =
+        text.lines().map(|line| tidy(line, usize::MAX).to_lowercase()).collect();
+    let held = |rule: &str| lines.iter().any(|line| line.contains(rule));
+    RULES.iter().find(|(rule, _, of_model)| !of_model && held(rule)).map(|(rule, _, _)| *rule)
+}
 
 fn hint(class: FaultClass, of_model: bool) -> &'static str {
     match (class, of_model) {
@@ -304,6 +313,19 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
         let quiet =
             "(EngineCore pid=7) WARNING 11-21 16:56:42 [a.py:1] CUDA out of memory is possible\n";
         assert_eq!(class_of(quiet).0, Crash);
+    }
+
+    #[test]
+    fn texts_that_would_be_read_as_the_machines_fault_are_known() {
+        for (text, rule) in [
+            ("CUDA out of memory", Some("cuda out of memory")),
+            ("x\nTorch.OutOf\u{7}MemoryError: \u{1b}[31mno", Some("torch.outofmemoryerror")),
+            ("Qwen3ForCausalLM", None),
+            // One of the model's own faults is no harm.
+            ("unknown dtype", None),
+        ] {
+            assert_eq!(imitated(text), rule, "{text:?}");
+        }
     }
 
     #[test]

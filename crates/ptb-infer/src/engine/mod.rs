@@ -18,7 +18,6 @@ use serde::Serialize;
 
 pub use builtin::Builtin;
 pub use error::{Fault, FaultClass, Shortfall, StartError};
-pub use output::Watcher;
 pub use server::PythonServer;
 pub use url::Url;
 
@@ -58,8 +57,6 @@ pub struct ServeSpec {
     pub gpu_share: Option<f64>,
     /// Whether a sandbox is needed; the built-in engine is our own code and has none.
     pub sandbox: Sandboxing,
-    /// Who is told the server's newest line while it starts.
-    pub watcher: Option<Watcher>,
 }
 
 impl ServeSpec {
@@ -74,7 +71,6 @@ impl ServeSpec {
             max_context: None,
             gpu_share: None,
             sandbox: Sandboxing::default(),
-            watcher: None,
         }
     }
 }
@@ -178,11 +174,6 @@ impl Running {
     /// How a server of ours ended, if it has.
     pub fn exited(&self) -> Option<String> {
         self.process.as_ref().and_then(Process::exited)
-    }
-
-    /// The end of its output so far, as it was printed; empty for somebody else's.
-    pub fn output_tail(&self) -> String {
-        self.process.as_ref().map(Process::tail).unwrap_or_default()
     }
 
     /// What stands between it and the machine.

@@ -1,5 +1,4 @@
-//! What a server prints: its end is kept for messages, its beginning goes to the log, and whoever watches
-//! it start is told its newest line.
+//! What a server prints: its end is kept for messages, its beginning goes to the log.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,29 +15,6 @@ use tokio::task::JoinHandle;
 const TAIL: usize = 128 << 10;
 /// Bytes of a server's log file.
 const LOG_LIMIT: u64 = 16 << 20;
-/// Characters of a line that a watcher is told.
-const SHOWN: usize = 200;
-
-/// Somebody who is told the newest line of a starting server, made fit for a terminal.
-#[derive(Clone)]
-pub struct Watcher(Arc<dyn Fn(&str) + Send + Sync>);
-
-impl Watcher {
-    /// Calls `tell` for every line; it must be quick.
-    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
-    }
-
-    fn tell(&self, line: &str) {
-        (self.0)(line);
-    }
-}
-
-impl fmt::Debug for Watcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watcher")
-    }
-}
 
 /// A server's output, collected in the background until its streams end.
 #[derive(Debug)]
@@ -51,7 +27,6 @@ struct Kept {
     tail: VecDeque<u8>,
     log: Option<File>,
     written: u64,
-    watcher: Option<Watcher>,
 }
 
 impl fmt::Debug for Kept {
@@ -62,9 +37,9 @@ impl fmt::Debug for Kept {
 
 impl Output {
     /// Nothing yet. A run without its log is still a run: one that cannot be made is left out.
-    pub(super) fn new(log: Option<&Path>, watcher: Option<Watcher>) -> Self {
+    pub(super) fn new(log: Option<&Path>) -> Self {
         let log = log.and_then(|path| File::create(path).ok());
-        let kept = Kept { tail: VecDeque::new(), log, written: 0, watcher };
+        let kept = Kept { tail: VecDeque::new(), log, written: 0 };
         Self { kept: Arc::new(Mutex::new(kept)), readers: Vec::new() }
     }
 
@@ -72,13 +47,6 @@ impl Output {
     pub(super) fn collect(&mut self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
         let kept = Arc::clone(&self.kept);
         self.readers.extend(stream.map(|stream| tokio::spawn(read(stream, kept))));
-    }
-
-    /// Tells nobody any more: the server has started.
-    pub(super) fn unwatch(&self) {
-        if let Ok(mut kept) = self.kept.lock() {
-            kept.watcher = None;
-        }
     }
 
     /// The end of what was printed so far.
@@ -117,14 +85,6 @@ impl Kept {
         self.tail.extend(bytes);
         let over = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..over);
-        if let Some(watcher) = &self.watcher {
-            let text = String::from_utf8_lossy(bytes);
-            if let Some(line) =
-                text.lines().rev().map(|l| tidy(l, SHOWN)).find(|line| !line.is_empty())
-            {
-                watcher.tell(&line);
-            }
-        }
     }
 }
 
@@ -168,19 +128,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_kept_the_beginning_logged_and_lines_told() {
+    async fn the_end_is_kept_and_the_beginning_logged() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&told);
-        let watcher = Watcher::new(move |line| into.lock().unwrap().push(line.to_owned()));
-        let mut output = Output::new(Some(&log), Some(watcher));
+        let mut output = Output::new(Some(&log));
         let text = format!("first\n{}\nlast line\n\n", "x".repeat(2 * TAIL));
         output.collect(Some(std::io::Cursor::new(text.clone().into_bytes())));
         let tail = output.whole().await;
         assert_eq!(tail.len(), TAIL);
         assert!(tail.ends_with("last line\n\n"));
         assert_eq!(std::fs::read_to_string(log).unwrap(), text);
-        assert_eq!(told.lock().unwrap().last().map(String::as_str), Some("last line"));
     }
 }

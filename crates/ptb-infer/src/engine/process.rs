@@ -47,7 +47,6 @@ struct Walled {
     engine: &'static str,
     pid: Option<u32>,
     canceller: Canceller,
-    started: watch::Receiver<Option<Result<(), String>>>,
     ended: watch::Receiver<Option<Ended>>,
 }
 
@@ -59,30 +58,27 @@ impl Drop for Walled {
 
 impl Process {
     pub(super) fn child(mut child: Child, scratch: TempDir, spec: &ServeSpec) -> Self {
-        let mut output = Output::new(spec.log.as_deref(), spec.watcher.clone());
+        let mut output = Output::new(spec.log.as_deref());
         output.collect(child.stderr.take());
         Self { kind: Kind::Child(Mutex::new(child)), output, _scratch: scratch }
     }
 
-    /// Takes over a launched command; a task of its own waits for its end.
+    /// Takes over a command that runs; a task of its own waits for its end.
     pub(super) fn walled(
         engine: &'static str,
         mut running: ptb_sandbox::Running,
         scratch: TempDir,
         spec: &ServeSpec,
     ) -> Self {
-        let mut output = Output::new(spec.log.as_deref(), spec.watcher.clone());
+        let mut output = Output::new(spec.log.as_deref());
         output.collect(running.stdout.take());
         output.collect(running.stderr.take());
         let (pid, canceller) = (running.helper_pid(), running.canceller());
-        let (say_started, started) = watch::channel(None);
         let (say_ended, ended) = watch::channel(None);
         tokio::spawn(async move {
-            let outcome = running.started().await.map_err(|e| e.to_string());
-            let _ = say_started.send(Some(outcome));
             let _ = say_ended.send(Some(running.wait().await));
         });
-        let walled = Walled { engine, pid, canceller, started, ended };
+        let walled = Walled { engine, pid, canceller, ended };
         Self { kind: Kind::Walled(walled), output, _scratch: scratch }
     }
 
@@ -105,27 +101,6 @@ impl Process {
         }
     }
 
-    /// The end of its output so far.
-    pub(super) fn tail(&self) -> String {
-        self.output.so_far()
-    }
-
-    /// Waits until the wall stands and the command runs.
-    pub(super) async fn started(&mut self) -> Result<(), StartError> {
-        let Kind::Walled(walled) = &mut self.kind else { return Ok(()) };
-        let outcome = walled.started.wait_for(Option::is_some).await;
-        match outcome.map(|outcome| outcome.clone()) {
-            Ok(Some(Err(why))) => {
-                let (why, hint) = why.split_once("\nhint: ").unwrap_or((&why, "see above"));
-                let why = why.trim_start_matches("cannot build the wall: ");
-                let error =
-                    ptb_sandbox::WallError::BadSpec { why: why.to_owned(), hint: hint.to_owned() };
-                Err(error.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Waits until it answers.
     pub(super) async fn wait_ready(
         &mut self,
@@ -141,7 +116,6 @@ impl Process {
                 return Err(self.why_ended(own_tokenizer).await);
             }
             if client.health().await.is_ok() {
-                self.output.unwatch();
                 return Ok(());
             }
             if start.elapsed() > time {

@@ -10,6 +10,7 @@ use ptb_model::{
 use super::ServeError;
 use crate::batch::{Batcher, BatcherOptions, Scheduler};
 use crate::compute::weights::Weights;
+use crate::memory;
 
 const MIB: u64 = 1 << 20;
 
@@ -82,7 +83,7 @@ pub(crate) fn load(options: &ServeOptions) -> Result<Loaded, ServeError> {
         None => &dir,
     };
     let tokenizer = Arc::new(Tokenizer::read(tokenizer_dir)?);
-    let kv_bytes = memory(options, &facts)?;
+    let kv_bytes = cache_bytes(options, &facts)?;
     let threads = options.threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -110,8 +111,9 @@ fn eos(config: &Config, generation: &GenerationConfig) -> Vec<u32> {
 }
 
 /// Checks that the weights fit into memory; gives the cache's share.
-fn memory(options: &ServeOptions, facts: &ptb_model::ModelFacts) -> Result<u64, ServeError> {
-    let available = available();
+fn cache_bytes(options: &ServeOptions, facts: &ptb_model::ModelFacts) -> Result<u64, ServeError> {
+    // Without an answer, no limit.
+    let available = memory::available().unwrap_or(u64::MAX);
     // f16 is widened; f32 and bf16 keep their size.
     let weights = facts.bytes + facts.dtypes.get("F16").copied().unwrap_or(0);
     let share = options
@@ -127,12 +129,4 @@ fn memory(options: &ServeOptions, facts: &ptb_model::ModelFacts) -> Result<u64, 
         });
     }
     Ok(share)
-}
-
-/// Bytes that programs can get without swapping; without an answer, no limit.
-fn available() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
-    kib.map_or(u64::MAX, |n| n.saturating_mul(1024))
 }

@@ -49,7 +49,7 @@ impl Which {
 
     /// The program, where it is named; else a word about the test that is left out.
     pub(crate) fn here(self) -> Result<Option<()>, Failed> {
-        if std::env::var_os(self.variable()).is_some() {
+        if !self.program().as_os_str().is_empty() {
             return Ok(Some(()));
         }
         let reason = format!("{} names no program", self.variable());

@@ -25,21 +25,23 @@ fn main() -> ExitCode {
         Some("be-a-harness") => return life::harness(),
         _ => {}
     }
-    let both: [(&str, Test); 10] = [
+    let both: [(&str, Test); 11] = [
         ("serves_asked_as_we_ask_then_dies_and_is_seen_to", requests::serves),
         ("unknown_architecture_is_the_models_fault", faults::architecture),
         ("element_type_that_is_none_is_the_models_fault", faults::dtype),
         ("context_that_is_too_long_is_told", faults::context),
         ("too_little_memory_is_the_machines_fault", faults::memory),
         ("weights_of_another_shape_are_the_models_fault", faults::shapes),
+        ("weights_of_no_finite_number_are_told", faults::not_finite),
         ("what_is_missing_is_told_without_a_start", faults::missing),
         ("too_little_gpu_memory_is_a_shortfall", faults::shortfall),
         ("killed_harness_takes_all_of_it_along", life::killed_harness),
         ("server_that_takes_too_long_is_ended", life::impatience),
     ];
     // One of the two is enough for what is the same for both, and it starts in a fifth of the time.
-    let quick: [(&str, Test); 2] = [
+    let quick: [(&str, Test); 3] = [
         ("serves_without_a_sandbox_and_is_ended_whole", life::plain),
+        ("assertion_of_the_gpu_is_the_models_fault", faults::assertion_of_the_gpu),
         ("falls_back_to_no_sandbox_and_says_so", life::fallback),
     ];
     let mut trials = Vec::new();

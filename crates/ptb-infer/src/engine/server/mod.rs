@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use super::process::Process;
 use super::{Engine, Isolation, Launched, Running, Sandboxing, ServeSpec, StartError};
 use crate::client::Endpoint;
+use crate::memory;
 use gpu::Gpu;
 use model::Shown;
 use python::Installation;
@@ -45,7 +46,7 @@ struct Setting<'a> {
     script: &'a Path,
     /// Share of the GPU's memory; absent without a GPU.
     gpu_share: Option<f64>,
-    /// Bytes of the machine's memory that are available.
+    /// Bytes of the machine's memory that are available; 0 where nobody says.
     memory: u64,
 }
 
@@ -123,10 +124,8 @@ async fn launch(
     let product = server.product();
     let installation = python::inspect(python::find(product, program)?).await?;
     let (copy, name) = (spec.clone(), product.name);
-    let looked = tokio::task::spawn_blocking(move || model::collect(name, &copy)).await;
-    let shown = looked
-        .map_err(|e| StartError::prepare("looking at the model", std::io::Error::other(e)))??;
-    let gpus = gpu::visible().await;
+    let shown = blocking("looking at the model", move || model::collect(name, &copy)).await?;
+    let gpus = gpu::visible().await?;
     let gpu_share = gpus.first().map(|gpu| gpu::share(gpu, spec, shown.weights)).transpose()?;
     let job = Job { server, installation, shown, spec, gpu_share, gpus };
     if spec.sandbox == Sandboxing::Never {
@@ -164,8 +163,13 @@ impl Job<'_> {
         wall: Option<ptb_sandbox::Namespaces>,
         reason: Option<String>,
     ) -> Result<Running, StartError> {
-        let mut shown = self.shown.clone();
-        let place = Prepared::new(wall, self.server.script(), &mut shown)?;
+        let (script, mut shown) = (self.server.script(), self.shown.clone());
+        // Weights may be copied there.
+        let (place, shown) = blocking("preparing its directory", move || {
+            let place = Prepared::new(wall, script, &mut shown)?;
+            Ok((place, shown))
+        })
+        .await?;
         let setting = Setting {
             spec: self.spec,
             installation: &self.installation,
@@ -174,7 +178,7 @@ impl Job<'_> {
             socket: &place.socket,
             script: &place.script,
             gpu_share: self.gpu_share,
-            memory: available_memory(),
+            memory: memory::available().unwrap_or(0),
         };
         let command = self.server.command(&setting)?;
         let env = self.server.env(&setting);
@@ -190,9 +194,9 @@ impl Job<'_> {
         let model = self.server.model_name(&setting);
         let wall_spec = place.spec(command, env, &self.installation, &shown, &devices);
         let endpoint = Endpoint::Unix(place.outside.clone());
-        let running = place.wall().launch(wall_spec)?;
+        let mut running = place.wall().launch(wall_spec)?;
+        running.started().await?;
         let mut process = Process::walled(name, running, place.scratch, self.spec);
-        process.started().await?;
         process.wait_ready(&endpoint, self.spec.start_timeout, shown.own_tokenizer).await?;
         Ok(Running {
             endpoint,
@@ -207,10 +211,11 @@ impl Job<'_> {
     }
 }
 
-/// `MemAvailable` of `/proc/meminfo` in bytes; 0 where it cannot be read.
-fn available_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
+/// Does what takes long or waits for the disk where nobody else waits for it.
+async fn blocking<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| StartError::prepare(doing, std::io::Error::other(e)))?
 }

@@ -1,18 +1,21 @@
 //! Which files of a model a server gets to see: an allowlist of names, so that no code and no pickled
 //! weights are among them, with the tokenizer of the base model among the submission's weights.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ptb_model::{Checkpoint, GenerationConfig, Links, ModelDir};
+use ptb_model::{Checkpoint, Config, GenerationConfig, Links, ModelDir, expected_tensors};
 use ptb_sandbox::Identity;
 use serde_json::Value;
 
 use super::super::error::FaultClass;
+use super::super::faults;
+use super::super::output::tidy;
 use super::super::{Fault, ServeSpec, StartError};
 
 const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const CONFIG_LIMIT: u64 = 1 << 20;
@@ -36,12 +39,25 @@ const TOKENIZER: [&str; 13] = [
 ];
 const VOCABULARIES: usize = 4;
 
+/// What the element types of weights in safetensors are called in a configuration.
+const DTYPES: [&str; 9] = [
+    "float32",
+    "bfloat16",
+    "float16",
+    "float64",
+    "float",
+    "half",
+    "double",
+    "float8_e4m3fn",
+    "float8_e5m2",
+];
+
 /// What is shown of a model.
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
     /// Files of the machine by the name that the server finds them under.
     pub(super) files: BTreeMap<String, PathBuf>,
-    /// Bytes of the weights.
+    /// Bytes of the weights that the architecture uses; of all, where it is none that we know.
     pub(super) weights: u64,
     /// Element type that the configuration names.
     pub(super) dtype: Option<String>,
@@ -70,7 +86,15 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
     for name in weight_files(&dir)? {
         files.insert(name.clone(), located(&dir, &name)?);
     }
-    for name in [CONFIG, "generation_config.json"] {
+    let mut quotable: Vec<&str> = files.keys().map(String::as_str).collect();
+    quotable.extend(checkpoint.tensors().keys().map(String::as_str));
+    let generation = dir.has(GENERATION).then(|| dir.read(GENERATION, CONFIG_LIMIT)).transpose()?;
+    let generation: Value =
+        serde_json::from_slice(&generation.unwrap_or_default()).unwrap_or_default();
+    add_texts(&config, &mut quotable);
+    add_texts(&generation, &mut quotable);
+    refuse_imitations(engine, &quotable)?;
+    for name in [CONFIG, GENERATION] {
         if dir.has(name) {
             files.insert(name.to_owned(), located(&dir, name)?);
         }
@@ -87,14 +111,70 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
     }
     let inner = config.get("text_config").unwrap_or(&Value::Null);
     let find = |key: &str| config.get(key).or(inner.get(key)).filter(|v| !v.is_null());
-    let dtype = find("dtype").or(find("torch_dtype")).and_then(Value::as_str);
     Ok(Shown {
         files,
-        weights: checkpoint.tensors().values().map(|t| t.bytes).sum(),
-        dtype: dtype.map(str::to_owned),
+        weights: used_bytes(&dir, &checkpoint),
+        dtype: dtype(engine, [&config, inner])?,
         positions: find("max_position_embeddings").and_then(Value::as_u64),
         own_tokenizer,
     })
+}
+
+/// Bytes of the tensors that the architecture uses: others need no room on a GPU.
+fn used_bytes(dir: &ModelDir, checkpoint: &Checkpoint) -> u64 {
+    let used: Option<BTreeSet<String>> = Config::read(dir)
+        .ok()
+        .map(|config| expected_tensors(&config).into_iter().map(|(_, name, _)| name).collect());
+    let counts = |name: &String| used.as_ref().is_none_or(|used| used.contains(name));
+    checkpoint.tensors().iter().filter(|(name, _)| counts(name)).map(|(_, t)| t.bytes).sum()
+}
+
+/// The element type that the configuration names, of those that there are: any other name is looked up among
+/// all that the servers' libraries have.
+fn dtype(engine: &'static str, configs: [&Value; 2]) -> Result<Option<String>, Fault> {
+    let named = configs.into_iter().flat_map(|c| [c.get("dtype"), c.get("torch_dtype")]).flatten();
+    let mut first = None;
+    for value in named.filter(|value| !value.is_null()) {
+        match value.as_str().filter(|name| DTYPES.contains(name)) {
+            Some(name) => first = first.or(Some(name.to_owned())),
+            None => {
+                let name = tidy(&value.to_string(), 80);
+                let message = format!("{CONFIG} names the element type {name}");
+                let hint = "save the model as bfloat16, and config.json with it";
+                return Err(of_model(engine, FaultClass::Dtype, message, hint));
+            }
+        }
+    }
+    Ok(first)
+}
+
+/// All texts of a file's values, names of members included.
+fn add_texts<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => into.push(text),
+        Value::Array(items) => items.iter().for_each(|item| add_texts(item, into)),
+        Value::Object(members) => {
+            for (name, value) in members {
+                into.push(name);
+                add_texts(value, into);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Servers quote a model's files in the lines that tell why they end. A text that reads as the machine's fault
+/// there would have a submission that cannot be served tried again for ever.
+fn refuse_imitations(engine: &'static str, texts: &[&str]) -> Result<(), Fault> {
+    let Some(text) = texts.iter().find_map(|text| faults::imitated(text)) else { return Ok(()) };
+    let message = format!("the model's files hold `{text}`, the words of a fault of the machine");
+    let hint = "give tensors, files and what config.json names their own names";
+    Err(of_model(engine, FaultClass::Config, message, hint))
+}
+
+fn of_model(engine: &'static str, class: FaultClass, message: String, hint: &'static str) -> Fault {
+    let status = "not started".to_owned();
+    Fault { engine, class, of_model: true, status, message, hint, tail: String::new() }
 }
 
 fn other(e: impl std::error::Error + Send + Sync + 'static) -> std::io::Error {
@@ -127,20 +207,10 @@ fn add_tokenizer(
     if TOKENIZER[..VOCABULARIES].iter().any(|name| files.contains_key(*name)) {
         return Ok(());
     }
-    Err(Fault {
-        engine,
-        class: FaultClass::Tokenizer,
-        of_model: own,
-        status: "not started".to_owned(),
-        message: format!(
-            "{} has neither {}",
-            dir.path().display(),
-            TOKENIZER[..VOCABULARIES].join(" nor ")
-        ),
-        hint: "save the tokenizer with the model, or fetch the base model again",
-        tail: String::new(),
-    }
-    .into())
+    let names = TOKENIZER[..VOCABULARIES].join(" nor ");
+    let message = format!("{} has neither {names}", dir.path().display());
+    let hint = "save the tokenizer with the model, or fetch the base model again";
+    Err(Fault { of_model: own, ..of_model(engine, FaultClass::Tokenizer, message, hint) }.into())
 }
 
 /// Where a file of a model really is: opened by the rules of its directory, then named by the kernel.
@@ -256,6 +326,64 @@ mod tests {
         let e = collect("vllm", &spec).unwrap_err();
         std::fs::remove_dir_all(&spec.model_dir).unwrap();
         assert!(!e.is_model_fault() && e.to_string().contains("base model"), "{e}");
+    }
+
+    /// Changes one member of a model's configuration.
+    fn configure(dir: &Path, key: &str, value: Value) {
+        let path = dir.join(CONFIG);
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config[key] = value;
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    #[test]
+    fn a_submission_cannot_speak_for_the_machine() {
+        for (key, value, class) in [
+            ("model_type", "cuda out of memory".into(), FaultClass::Config),
+            (
+                "rope_scaling",
+                serde_json::json!({"rope_type": ["x\nMemoryError"]}),
+                FaultClass::Config,
+            ),
+            ("torch.OutOfMemoryError", 1.into(), FaultClass::Config),
+            ("dtype", "cuda".into(), FaultClass::Dtype),
+            ("torch_dtype", "float99".into(), FaultClass::Dtype),
+            ("text_config", serde_json::json!({"dtype": 16}), FaultClass::Dtype),
+        ] {
+            let dir = model();
+            configure(dir.path(), key, value);
+            match collect("vllm", &ServeSpec::new(dir.path())) {
+                Err(StartError::Fault(fault)) if fault.of_model && fault.class == class => {
+                    assert!(!fault.retryable() && fault.message.len() < 200, "{fault}");
+                }
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+        let dir = model();
+        let text = r#"{"a": "ImportError"}"#;
+        std::fs::write(dir.path().join(GENERATION), text).unwrap();
+        assert!(collect("vllm", &ServeSpec::new(dir.path())).unwrap_err().is_model_fault());
+    }
+
+    #[test]
+    fn weights_are_those_that_are_used() {
+        let dir = model();
+        let all = collect("vllm", &ServeSpec::new(dir.path())).unwrap().weights;
+        let path = dir.path().join(SINGLE);
+        let bytes = std::fs::read(&path).unwrap();
+        let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        let mut header: Value = serde_json::from_slice(header).unwrap();
+        let (from, to) = (data.len(), data.len() + (1 << 20));
+        header["padding"] =
+            serde_json::json!({"dtype": "U8", "shape": [1 << 20], "data_offsets": [from, to]});
+        let header = header.to_string().into_bytes();
+        let whole = [&(header.len() as u64).to_le_bytes()[..], &header, data, &[0; 1 << 20]];
+        std::fs::write(&path, whole.concat()).unwrap();
+        assert_eq!(collect("vllm", &ServeSpec::new(dir.path())).unwrap().weights, all);
+        // Of an architecture that only the servers know, everything counts.
+        configure(dir.path(), "architectures", serde_json::json!(["Grand"]));
+        assert_eq!(collect("vllm", &ServeSpec::new(dir.path())).unwrap().weights, all + (1 << 20));
     }
 
     #[test]

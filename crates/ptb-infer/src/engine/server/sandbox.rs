@@ -124,9 +124,11 @@ impl Prepared {
         spec.sizes.tmp = 16 * GIB;
         spec.sizes.home = 16 * GIB;
         spec.sizes.shm = 32 * GIB;
-        let passed =
-            std::env::vars().filter(|(name, _)| PASSED.iter().any(|start| name.starts_with(start)));
-        spec.env.extend(passed);
+        let texts = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        spec.env
+            .extend(texts.filter(|(name, _)| PASSED.iter().any(|start| name.starts_with(start))));
         let fixed = [
             ("HF_HUB_OFFLINE", "1"),
             ("TRANSFORMERS_OFFLINE", "1"),

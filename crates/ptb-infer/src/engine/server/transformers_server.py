@@ -107,6 +107,12 @@ def generate(model, tokenizer, ids, config, stop, seed):
     return out[0, len(ids):].tolist()
 
 
+def not_finite(said):
+    """Whether these are torch.multinomial's words for weights that give no finite numbers. A GPU's are those of
+    an assertion in its kernel; ids and positions, the other things that one checks, are checked above."""
+    return "inf" in said and "nan" in said or "device-side assert triggered" in said
+
+
 def cut(text, stop):
     found = [at for at in (text.find(s) for s in stop) if at >= 0]
     return (text[: min(found)], True) if found else (text, False)
@@ -125,8 +131,7 @@ async def answer(self, body, request_id):
     try:
         new = await manager.async_submit(generate, model, tokenizer, ids, config, stop, seed)
     except RuntimeError as error:
-        # torch.multinomial's words for weights that give no finite numbers
-        if "inf" in str(error) and "nan" in str(error):
+        if not_finite(str(error)):
             fault = {"type": "model_fault", "message": str(error)}
             return JSONResponse({"error": fault}, status_code=500)
         raise
