@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
 use crate::prepare::{Prepared, SeedState};
+use crate::provenance::note_grader;
 use crate::serve::{Serve, Told};
 use crate::store::SampleRecord;
 use crate::tally::{Facts, Graded, tally};
@@ -85,6 +86,9 @@ impl Prepared {
             },
             &by_seed,
         )?;
+        if let Some(grader) = self.grader.provenance() {
+            note_grader(&self.spec.out, grader)?;
+        }
         write_json(&self.spec.out.join("metrics.json"), &metrics)?;
         let first = by_seed.into_iter().next().map(|g| g.records).unwrap_or_default();
         let asked = self.states.first().map(SeedState::pairs);

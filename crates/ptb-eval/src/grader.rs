@@ -4,6 +4,7 @@ use ptb_code::{CodeError, Job, Pool, PoolOptions};
 use ptb_core::registry::{Scorer, ScorerKind, ToolForm};
 use ptb_tasks::data::Sample;
 use ptb_tasks::score::{Graded, Outcome, Program, Reply, score};
+use serde_json::{Value, json};
 
 use crate::store::SampleRecord;
 
@@ -27,6 +28,15 @@ impl Grader {
             _ => None,
         };
         Ok(Self { scorer: scorer.clone(), form, pool })
+    }
+
+    /// What runs programs, for records; none where none are run.
+    pub(crate) fn provenance(&self) -> Option<Value> {
+        let pool = self.pool.as_ref()?;
+        Some(json!({
+            "python": pool.python(),
+            "reads_library_alone": pool.reads_library_alone(),
+        }))
     }
 
     /// Grades a reply; callable from many threads, and it may take seconds where a program is run.

@@ -10,6 +10,7 @@ use crate::ask::{Asking, Manner};
 use crate::error::EvalError;
 use crate::level::Level;
 use crate::prepare::{Prepared, SeedState};
+use crate::provenance::note_engine;
 use crate::serve::{Serve, Told};
 
 /// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
@@ -73,10 +74,12 @@ impl Prepared {
         tell: &(dyn Fn(Told) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(), EvalError> {
+        let name = serve.name().to_owned();
         let engine = tokio::select! {
             () = cancel.cancelled() => return Err(EvalError::Cancelled),
             engine = serve.engine() => engine?,
         };
+        note_engine(&self.spec.out, &name, engine)?;
         let client = engine.client(REQUEST_TIME)?;
         let mut asking =
             Asking { engine, client, manner: Manner::Tokens, max_tokens, level, cancel };

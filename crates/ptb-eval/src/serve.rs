@@ -19,6 +19,9 @@ pub enum Told {
 
 /// Gives an evaluation its engine.
 pub trait Serve: Send {
+    /// What the engine is called in records.
+    fn name(&self) -> &str;
+
     /// An engine that answers: the one that was there before, or a fresh one where that has ended.
     ///
     /// # Errors
@@ -34,6 +37,10 @@ pub trait Serve: Send {
 pub struct Given<'a>(pub Option<&'a Running>);
 
 impl Serve for Given<'_> {
+    fn name(&self) -> &str {
+        "given"
+    }
+
     fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
         let none = || StartError::Ended {
             status: "before it was started".to_owned(),

@@ -224,6 +224,10 @@ struct Engines {
 }
 
 impl Serve for Engines {
+    fn name(&self) -> &str {
+        "scripted"
+    }
+
     fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
         self.given += 1;
         let which = (self.given - 1).min(self.all.len() - 1);

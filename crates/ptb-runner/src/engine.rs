@@ -128,6 +128,10 @@ fn spec(served: Served<'_>) -> ServeSpec {
 }
 
 impl Serve for Server {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
         Box::pin(async move {
             if !self.is_running() {

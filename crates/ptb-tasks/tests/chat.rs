@@ -42,7 +42,7 @@ fn with_tools() -> Value {
 
 #[test]
 fn conversations_with_tools() {
-    for template in ["qwen3", "smollm3", "gemma3-tools"] {
+    for template in ["qwen3", "smollm", "gemma3_tool_calling"] {
         let text = render(template, &with_tools(), Some(&tools())).unwrap();
         insta::assert_snapshot!(format!("with_tools_{template}"), text);
     }
@@ -61,7 +61,7 @@ fn plain_conversations() {
         {"role": "assistant", "content": "2"},
         {"role": "user", "content": "Sure?"},
     ]);
-    for template in ["qwen3", "smollm3", "gemma3", "gemma3-tools"] {
+    for template in ["qwen3", "smollm", "gemma3", "gemma3_tool_calling"] {
         let text = render(template, &messages, None).unwrap();
         insta::assert_snapshot!(format!("plain_{template}"), text);
     }
@@ -69,7 +69,7 @@ fn plain_conversations() {
 
 #[test]
 fn conversations_that_no_template_can_use_are_refused() {
-    for template in ["qwen3", "smollm3", "gemma3", "gemma3-tools"] {
+    for template in ["qwen3", "smollm", "gemma3", "gemma3_tool_calling"] {
         for messages in
             [json!([]), json!([{"role": "system", "content": 7}, {"role": "user", "content": "a"}])]
         {

@@ -257,7 +257,7 @@ pub(crate) struct RenderArgs {
     /// JSON file: a list of tools.
     #[arg(long, value_name = "FILE")]
     pub(crate) tools: Option<PathBuf>,
-    /// Another chat template than the model's own.
+    /// Another chat template than the model's own: the name of a file in the registry's chat-templates.
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<String>,
     /// Further arguments of the template, a JSON object (`{"add_generation_prompt": true}`).

@@ -22,19 +22,12 @@ fn rows(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-/// `ptb score gsm8k` on these lines.
-fn scored(place: &Place, data: &Path, lines: &[Value], more: &[&str]) -> Answer {
+/// `ptb score BENCHMARK` on these lines.
+fn scored(place: &Place, benchmark: &str, data: &Path, lines: &[Value], more: &[&str]) -> Answer {
     let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
     let file = place.write("completions.jsonl", text);
-    let args = [
-        "score",
-        "gsm8k",
-        "--completions",
-        file.to_str().unwrap(),
-        "--data",
-        data.to_str().unwrap(),
-        "--json",
-    ];
+    let (file, data) = (file.to_str().unwrap(), data.to_str().unwrap());
+    let args = ["score", benchmark, "--completions", file, "--data", data, "--json"];
     place.output(&[&args, more].concat())
 }
 
@@ -43,37 +36,157 @@ fn metrics(answer: &Answer) -> Value {
         .expect("the last line of stderr is the metrics")
 }
 
-/// Every reference completion, against data whose answers are the reference's targets.
+/// One verdict of the reference: the record that it is about, the line that says the completion, whether it is right.
+struct Case {
+    record: Value,
+    line: Value,
+    right: bool,
+}
+
+/// Scores cases through `ptb score`, each with a record of its own, and finds the reference's verdicts.
+fn assert_verdicts(benchmark: &str, more: &[&str], cases: impl IntoIterator<Item = Case>) {
+    let place = Place::new();
+    let cases: Vec<Case> = cases.into_iter().collect();
+    let data: String = cases.iter().map(|c| format!("{}\n", c.record)).collect();
+    let data = place.write("data/test.jsonl", data);
+    let lines: Vec<Value> =
+        cases.iter().filter(|c| !c.line.is_null()).map(|c| c.line.clone()).collect();
+    let answer = scored(&place, benchmark, &data, &lines, more);
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    let graded: Vec<Value> = answer.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let said: Vec<&Case> = cases.iter().filter(|c| !c.line.is_null()).collect();
+    assert_eq!(graded.len(), said.len());
+    for (case, graded) in said.iter().zip(&graded) {
+        assert_eq!(graded["score"], json!(f64::from(case.right)), "{} {graded}", case.line);
+    }
+    let right = said.iter().filter(|c| c.right).count() as f64 / said.len() as f64;
+    let found = metrics(&answer);
+    assert!((found["accuracy"].as_f64().unwrap() - right).abs() < 1e-12, "{found}");
+    assert_eq!((&found["n"], &found["errors"]), (&json!(said.len()), &json!(0)));
+    eprintln!("{benchmark}: {} verdicts are the reference's", said.len());
+}
+
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap()
+}
+
 #[test]
 fn numeric_verdicts_equal_the_reference() {
     let Some(shared) = shared() else { return };
-    let place = Place::new();
-    let rows = rows(&shared.join("oracle/numeric_gsm8k.jsonl"));
-    let data: String = rows
-        .iter()
-        .map(|row| {
-            let answer = format!("so it is\n#### {}", row["target"].as_str().unwrap());
-            format!("{}\n", json!({ "question": "?", "answer": answer }))
-        })
-        .collect();
-    let data = place.write("data/test.jsonl", data);
-    let lines: Vec<Value> = rows
-        .iter()
-        .enumerate()
-        .map(|(i, row)| json!({ "id": (i + 1).to_string(), "completion": row["completion"] }))
-        .collect();
-    let answer = scored(&place, &data, &lines, &[]);
-    assert_eq!(answer.code, 0, "{}", answer.shown());
-    let graded: Vec<Value> = answer.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(graded.len(), rows.len());
-    let mut correct = 0;
-    for (row, graded) in rows.iter().zip(&graded) {
-        let expected = f64::from(u8::from(row["correct_fixed"].as_bool().unwrap()));
-        assert_eq!(graded["score"].as_f64(), Some(expected), "{row} {graded}");
-        correct += usize::from(expected > 0.0);
+    let gsm8k = |target: &str| json!({ "question": "?", "answer": format!("thus\n#### {target}") });
+    let aime = |target: &str| json!({ "problem": "?", "answer": target });
+    let records: [(&str, &dyn Fn(&str) -> Value); 2] = [("gsm8k", &gsm8k), ("aime2025", &aime)];
+    for (benchmark, record) in records {
+        let rows = rows(&shared.join(format!("oracle/numeric_{benchmark}.jsonl")));
+        assert!(rows.len() >= 63);
+        let case = |(i, row): (usize, &Value)| {
+            let (id, mut record) = (format!("case {i}"), record(text(row, "target")));
+            record["id"] = json!(id);
+            let line = json!({ "id": id, "completion": row["completion"] });
+            Case { record, line, right: row["correct_fixed"].as_bool().unwrap() }
+        };
+        assert_verdicts(benchmark, &[], rows.iter().enumerate().map(case));
     }
-    let accuracy = metrics(&answer)["accuracy"].as_f64().unwrap();
-    assert!((accuracy - correct as f64 / rows.len() as f64).abs() < 1e-12, "{accuracy}");
+}
+
+/// The letters of right choices follow from the seed and a record's place, so each completion goes to a place whose
+/// letter is its target.
+#[test]
+fn verdicts_over_choices_equal_the_reference() {
+    let Some(shared) = shared() else { return };
+    let rows = rows(&shared.join("oracle/choice_gpqa.jsonl"));
+    let orders = fs::read(shared.join("oracle/gpqa_choice_orders.json")).unwrap();
+    let orders: Value = serde_json::from_slice(&orders).unwrap();
+    for seed in ["42", "0", "1234"] {
+        let order_of = orders["seeds"][seed].as_array().unwrap();
+        let mut left: Vec<&Value> = rows.iter().filter(|r| r["n_choices"] == 4).collect();
+        let count = left.len();
+        assert!(count >= 95, "{count}");
+        let cases: Vec<Case> = order_of
+            .iter()
+            .enumerate()
+            .map(|(i, order)| {
+                let id = format!("rec{i}");
+                let letter = ["A", "B", "C", "D"][order.as_str().unwrap().find('0').unwrap()];
+                let record = json!({
+                    "Record ID": id, "Question": "?", "Correct Answer": "w",
+                    "Incorrect Answer 1": "x", "Incorrect Answer 2": "y", "Incorrect Answer 3": "z",
+                });
+                let place = left.iter().position(|row| row["target"] == letter);
+                let Some(row) = place.map(|place| left.remove(place)) else {
+                    return Case { record, line: Value::Null, right: false };
+                };
+                let line = json!({ "id": id, "completion": row["completion"] });
+                Case { record, line, right: row["correct_inspect_latest"].as_bool().unwrap() }
+            })
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        let more: &[&str] = if seed == "42" { &[] } else { &["--seed", seed] };
+        assert_verdicts("gpqamain", &[&["--partial"], more].concat(), cases);
+    }
+}
+
+#[test]
+fn verdicts_over_programs_equal_the_reference() {
+    let Some(shared) = shared() else { return };
+    let problems = rows(&shared.join("data/humaneval/HumanEval.jsonl"));
+    let rows = rows(&shared.join("oracle/code_humaneval.jsonl"));
+    assert!(rows.len() >= 104);
+    let case = |row: &Value| {
+        let mut record = problems.iter().find(|p| p["task_id"] == row["task_id"]).unwrap().clone();
+        record["task_id"] = row["id"].clone();
+        let line = json!({ "task_id": row["id"], "completion": row["completion"] });
+        Case { record, line, right: row["correct_fixed"].as_bool().unwrap() }
+    };
+    assert_verdicts("humaneval", &[], rows.iter().map(case));
+}
+
+/// The reference's own solutions are all right, and none is that only raises.
+#[test]
+fn every_reference_solution_passes_and_nothing_that_raises() {
+    let Some(shared) = shared() else { return };
+    let problems = rows(&shared.join("data/humaneval/HumanEval.jsonl"));
+    assert_eq!(problems.len(), 164);
+    for (body, right) in [(None, true), (Some("    raise ValueError(\"no\")\n"), false)] {
+        let case = |problem: &Value| {
+            let body = body.unwrap_or(text(problem, "canonical_solution"));
+            let code = format!("```python\n{}{body}```", text(problem, "prompt"));
+            let line = json!({ "task_id": problem["task_id"], "completion": code });
+            Case { record: problem.clone(), line, right }
+        };
+        assert_verdicts("humaneval", &[], problems.iter().map(case));
+    }
+}
+
+/// Calls from the server's field, and written out as models write them. A line is one message: what the reference
+/// says of two cannot be asked.
+#[test]
+fn verdicts_over_calls_equal_the_reference() {
+    let Some(shared) = shared() else { return };
+    let records = rows(&shared.join("data/bfcl/BFCL_v3_exec_simple.jsonl"));
+    let rows = rows(&shared.join("oracle/bfcl_calls.jsonl"));
+    let rows: Vec<&Value> =
+        rows.iter().filter(|r| r["n_assistant_messages"].as_u64().unwrap() < 2).collect();
+    assert!(rows.len() >= 274);
+    for written in [false, true] {
+        let case = |row: &&Value| {
+            let mut record = records.iter().find(|r| r["id"] == row["record_id"]).unwrap().clone();
+            record["id"] = row["id"].clone();
+            let calls = row["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
+            let calls: Vec<Value> = calls
+                .iter()
+                .map(|c| json!({ "name": c["function"], "arguments": c["arguments"] }))
+                .collect();
+            let line = if written {
+                let call = |c: &Value| format!("<tool_call>\n{c}\n</tool_call>\n");
+                json!({ "id": row["id"], "completion": calls.iter().map(call).collect::<String>() })
+            } else {
+                json!({ "id": row["id"], "completion": "", "tool_calls": calls })
+            };
+            Case { record, line, right: row["correct_inspect"].as_bool().unwrap() }
+        };
+        assert_verdicts("bfcl", &[], rows.iter().map(case));
+    }
 }
 
 #[test]
@@ -88,7 +201,7 @@ fn ids_are_checked_against_the_real_questions() {
         .map(|(i, target)| json!({ "id": (i + 1).to_string(), "completion": format!("ANSWER: {target}") }))
         .collect();
     assert_eq!(all.len(), 1319);
-    let perfect = scored(&place, &data, &all, &[]);
+    let perfect = scored(&place, "gsm8k", &data, &all, &[]);
     let expected = |n: u64| (Some(n), Some(1.0), Some(0));
     let told = |answer: &Answer| {
         let m = metrics(answer);
@@ -97,17 +210,17 @@ fn ids_are_checked_against_the_real_questions() {
     assert_eq!((perfect.code, told(&perfect)), (0, expected(1319)), "{}", perfect.err);
     // Without ids, a line's number is its id.
     let bare: Vec<Value> = all.iter().map(|l| json!({ "completion": l["completion"] })).collect();
-    assert_eq!(told(&scored(&place, &data, &bare, &[])), expected(1319));
+    assert_eq!(told(&scored(&place, "gsm8k", &data, &bare, &[])), expected(1319));
 
     let missing = &all[1..];
-    let refused = scored(&place, &data, missing, &[]);
+    let refused = scored(&place, "gsm8k", &data, missing, &[]);
     assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{}", refused.shown());
     assert!(
         refused.err.contains("1 of 1319 samples of gsm8k have no completion (1)"),
         "{}",
         refused.err
     );
-    let partial = scored(&place, &data, missing, &["--partial"]);
+    let partial = scored(&place, "gsm8k", &data, missing, &["--partial"]);
     assert_eq!((partial.code, told(&partial)), (0, expected(1318)), "{}", partial.err);
     assert_eq!(metrics(&partial)["missing"].as_u64(), Some(1), "missing ones are counted");
 
@@ -119,7 +232,7 @@ fn ids_are_checked_against_the_real_questions() {
         (json!(["7"]), "1320"),
     ] {
         for more in [&[][..], &["--partial"]] {
-            let answer = scored(&place, &data, &with(line.clone()), more);
+            let answer = scored(&place, "gsm8k", &data, &with(line.clone()), more);
             assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{line} {}", answer.err);
             assert!(answer.err.contains(word), "{line}: {}", answer.err);
         }
@@ -153,8 +266,7 @@ fn render(place: &Place, row: &Value) -> std::process::Output {
     let (model, template) = match row["template"].as_str().unwrap() {
         "qwen3.jinja" => ("qwen3-1.7b", None),
         "smollm.jinja" => ("smollm3-3b", None),
-        "gemma3.jinja" => ("gemma3-4b", None),
-        "gemma3_tool_calling.jinja" => ("gemma3-4b", Some("gemma3-tools")),
+        named @ ("gemma3.jinja" | "gemma3_tool_calling.jinja") => ("gemma3-4b", Some(named)),
         other => panic!("an unknown template: {other}"),
     };
     let messages = place.write("messages.json", row["messages"].to_string());

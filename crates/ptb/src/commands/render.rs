@@ -18,7 +18,8 @@ const MAX_BYTES: u64 = 64 << 20;
 pub(crate) fn run(args: &RenderArgs) -> Outcome {
     let registry = registry(&args.registry)?;
     let chat = &registry.model(&args.model).map_err(Fault::file)?.value.chat;
-    let name = args.template.as_deref().unwrap_or(chat.template_for(args.tools.is_some()));
+    let own = chat.template_for(args.tools.is_some());
+    let name = args.template.as_deref().map_or(own, |name| name.trim_end_matches(".jinja"));
     let template = registry.chat_template(name).map_err(Fault::file)?;
     let messages: Vec<Value> = read(&args.messages)?;
     let tools: Option<Vec<Value>> = args.tools.as_deref().map(read).transpose()?;

@@ -1,0 +1,61 @@
+//! `eval/<id>/provenance.json`: what made an evaluation's completions and what graded them. It stands beside the
+//! metrics and not in them, because the same completions give the same metrics wherever they were made.
+
+use std::path::Path;
+
+use ptb_core::files::{FileError, Schema, read_json, write_json};
+use ptb_infer::Running;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+const FILE: &str = "provenance.json";
+
+/// What made an evaluation's completions and what graded them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalProvenance {
+    /// The engines that were asked, in order, each with its name, what stood between it and the machine
+    /// (`ptb_infer::Isolation`), and, of another project's server, versions and command line
+    /// (`ptb_infer::Launched`).
+    #[serde(default)]
+    pub engines: Vec<Value>,
+    /// The Python that ran programs, where the scorer runs any (`ptb_code::Python`), and whether it could read
+    /// nothing but its library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grader: Option<Value>,
+}
+
+impl Schema for EvalProvenance {
+    const KIND: &'static str = "evaluation's provenance";
+    const VERSION: u32 = 1;
+}
+
+/// Notes an engine that is about to be asked, unless it is as the one before.
+pub(crate) fn note_engine(out: &Path, name: &str, engine: &Running) -> Result<(), FileError> {
+    let entry = json!({
+        "engine": name,
+        "isolation": engine.isolation(),
+        "launched": engine.launched(),
+    });
+    change(out, |provenance| {
+        if provenance.engines.last() != Some(&entry) {
+            provenance.engines.push(entry);
+        }
+    })
+}
+
+/// Notes what runs programs.
+pub(crate) fn note_grader(out: &Path, grader: Value) -> Result<(), FileError> {
+    change(out, |provenance| provenance.grader = Some(grader))
+}
+
+fn change(out: &Path, change: impl FnOnce(&mut EvalProvenance)) -> Result<(), FileError> {
+    let path = out.join(FILE);
+    let mut provenance = match read_json::<EvalProvenance>(&path) {
+        Ok(provenance) => provenance,
+        Err(e) if e.is_missing() => EvalProvenance::default(),
+        Err(e) => return Err(e),
+    };
+    let before = provenance.clone();
+    change(&mut provenance);
+    if provenance == before { Ok(()) } else { write_json(&path, &provenance) }
+}
