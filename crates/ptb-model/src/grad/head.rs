@@ -9,8 +9,11 @@ use super::norm::{norm, norm_back};
 use super::pack::Pack;
 use super::simd::{LANES, exp, larger, max, sum, vectorized};
 
-/// Logits that lie in memory at once, at most (and at least a row).
+/// Logits that lie in memory at once, at most, unless that is too few rows.
 const LOGITS: usize = 1 << 18;
+/// Rows that are taken at once at least: each pass over the output projection and its gradient, which are no
+/// small part of a model with a large vocabulary, is to serve so many.
+const ROWS: usize = 64;
 
 /// The last norm and the output projection.
 pub(super) struct Head<'a> {
@@ -28,8 +31,8 @@ impl Head<'_> {
     }
 
     /// Rows taken at once.
-    fn step(&self) -> usize {
-        (LOGITS / self.pack.vocabulary).max(1)
+    pub(super) fn step(&self) -> usize {
+        (LOGITS / self.pack.vocabulary).max(ROWS)
     }
 
     /// Logits of rows of the residual stream.

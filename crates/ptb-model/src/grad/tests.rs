@@ -62,7 +62,7 @@ struct Case {
 }
 
 /// Heads of every grouping, sizes that fill no register, blocks of attention, more rows than are taken at
-/// once.
+/// once, by all layers or by the head alone.
 fn cases() -> Vec<Case> {
     let mini = || RandomModel { num_layers: 2, ..RandomModel::mini(1) };
     let untied = |shape| RandomModel { tie_word_embeddings: false, ..shape };
@@ -82,6 +82,7 @@ fn cases() -> Vec<Case> {
             batch: 2,
             time: 70,
         },
+        Case { shape: RandomModel { vocab_size: 5000, ..mini() }, batch: 2, time: 70 },
         Case { shape: RandomModel { num_layers: 1, ..mini() }, batch: 23, time: 33 },
         Case { shape: RandomModel { num_layers: 3, ..mini() }, batch: 1, time: 129 },
     ]

@@ -6,9 +6,10 @@ use super::super::attention::{
     AttendBack, Heads, Turned, angles, attend, attend_back, scratch, turn, turn_back,
 };
 use super::super::feed::{gated, gated_back};
-use super::super::head::cross_entropy;
+use super::super::head::{Head, cross_entropy};
 use super::super::norm::{norm, norm_back};
-use super::{close, numbers, plain, values, var};
+use super::super::pack::Pack;
+use super::{RandomModel, close, numbers, plain, values, var};
 
 /// The gradients of `sum(y d)` by `inputs`.
 fn back(y: &Tensor, d: &Tensor, inputs: &[&Tensor]) -> Vec<Vec<f32>> {
@@ -145,4 +146,14 @@ fn cross_entropy_of_rows() {
     let mut row = numbers(20, 1);
     row[3] = f32::NAN;
     assert!(cross_entropy(&mut row, 20, &[1]).is_nan(), "a broken model must be seen");
+}
+
+/// Each pass over a large vocabulary's projection serves many rows, and a small one's logits still are bounded.
+#[test]
+fn the_head_takes_many_rows_at_once() {
+    let step = |vocab_size: usize| {
+        let config = RandomModel { vocab_size, ..RandomModel::mini(1) }.config();
+        Head { pack: &Pack::new(&config), all: &[] }.step()
+    };
+    assert_eq!([step(1 << 8), step(1 << 12), step(151_936)], [1 << 10, 64, 64]);
 }
