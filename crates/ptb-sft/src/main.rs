@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use args::{Command, Train};
 use print::Printer;
-use ptb_model::{Config, Links, ModelDir, Tokenizer};
 use ptb_sft::{Data, Door, Encoder, SftError, Stop};
 
 fn main() -> ExitCode {
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
 fn train(options: &Train) -> Result<u8, SftError> {
     let stop = Stop::on_signals()?;
     let settings = &options.settings;
-    let encoder = encoder(options)?;
+    let encoder = Encoder::new(&settings.base, options.max_length, options.too_long)?;
     let data = Data::read(&options.data, &encoder)?;
     let door = match &options.door {
         args::DoorChoice::Find => Door::find(),
@@ -43,10 +42,4 @@ fn train(options: &Train) -> Result<u8, SftError> {
     let outcome = ptb_sft::train(settings, data, &encoder, door.as_ref(), &stop, &mut tell)?;
     printer.end(&outcome, &settings.out);
     Ok(outcome.exit_code())
-}
-
-fn encoder(options: &Train) -> Result<Encoder, SftError> {
-    let base = ModelDir::open_with(&options.settings.base, Links::Follow)?;
-    let (config, tokenizer) = (Config::read(&base)?, Tokenizer::read(&base)?);
-    Encoder::new(tokenizer, &config, options.max_length, options.too_long)
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ptb_model::{Config, Links, ModelDir, Tokenizer};
 use ptb_sft::{
     Data, Door, Encoder, Every, Length, Optimiser, Record, Settings, SftError, Stop, TooLong,
     arithmetic,
@@ -44,9 +43,7 @@ pub(crate) fn solve(options: &Solve) -> Result<u8, SftError> {
     settings.evaluate_limit = Some(options.evaluate_limit).filter(|n| *n > 0);
     settings.batch_tokens = BATCH_TOKENS;
     settings.limit = hours()?;
-    let dir = ModelDir::open_with(&base, Links::Follow)?;
-    let (config, tokenizer) = (Config::read(&dir)?, Tokenizer::read(&dir)?);
-    let encoder = Encoder::new(tokenizer, &config, 1024, TooLong::Skip)?;
+    let encoder = Encoder::new(&base, 1024, TooLong::Skip)?;
     let records = arithmetic::records(options.seed, options.examples);
     keep(&records);
     let data = Data::from_records(&records, &encoder)?;

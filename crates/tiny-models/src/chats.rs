@@ -1,7 +1,9 @@
 //! What `tiny-instruct` was trained further on: a maker's general chats about numbers. Its forms are not the
 //! benchmark's, as a maker of models does not know what they will be asked, though some are alike.
 
-use crate::draw::{Draw, in_words};
+use ptb_sft::arithmetic::in_words;
+
+use crate::draw::Draw;
 use crate::plain::{written_difference, written_extreme, written_steps, written_sum};
 
 /// A question and its reply.

@@ -11,7 +11,6 @@ mod draw;
 mod plain;
 
 pub use chats::{Chat, chats};
-pub use draw::held_out;
 pub use plain::plain_lines;
 
 /// Seed of the pretraining text.

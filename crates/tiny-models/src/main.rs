@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ptb_model::{Config, Links, ModelDir, RandomModel, Tokenizer, random_model};
-use ptb_sft::{
-    Data, Encoder, Event, Length, Message, Optimiser, Record, Role, Settings, Stop, TooLong, train,
-};
+use ptb_model::{Links, ModelDir, RandomModel, Tokenizer, random_model};
+use ptb_sft::{Data, Encoder, Event, Length, Optimiser, Record, Settings, Stop, TooLong, train};
 use serde_json::{Value, json};
 use tiny_models::{CHATS, CHATS_SEED, PRETRAINING_LINES, PRETRAINING_SEED, chats, plain_lines};
 
@@ -83,7 +81,8 @@ fn make(out: &Path, part: f64) -> Result<(), Failure> {
         ..once(&blank, &base)
     };
     trained("tiny-base", &pretraining, &text)?;
-    let chats: Vec<Record> = chats(CHATS_SEED).take(part_of(CHATS)).map(record).collect();
+    let chats = chats(CHATS_SEED).take(part_of(CHATS));
+    let chats: Vec<_> = chats.map(|chat| Record::question(chat.question, chat.reply)).collect();
     let tuning = Settings {
         optimiser: Optimiser { lr: 1.5e-3, floor: 0.05, beta2: 0.98, ..Optimiser::default() },
         batch_tokens: 3072,
@@ -115,16 +114,8 @@ fn documents(lines: usize) -> Vec<Record> {
     all
 }
 
-fn record(chat: tiny_models::Chat) -> Record {
-    let message = |role, content| Message { role, content };
-    let messages = vec![message(Role::User, chat.question), message(Role::Assistant, chat.reply)];
-    Record::Chat { messages }
-}
-
 fn trained(name: &str, settings: &Settings, records: &[Record]) -> Result<(), Failure> {
-    let dir = ModelDir::open_with(&settings.base, Links::Follow)?;
-    let config = Config::read(&dir)?;
-    let encoder = Encoder::new(Tokenizer::read(&dir)?, &config, 512, TooLong::Skip)?;
+    let encoder = Encoder::new(&settings.base, 512, TooLong::Skip)?;
     let data = Data::from_records(records, &encoder)?;
     let mut told = Instant::now();
     let mut tell = |event: Event<'_>| match event {

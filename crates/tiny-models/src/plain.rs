@@ -1,7 +1,9 @@
 //! The pretraining text: calculations and comparisons as one would note them down, a line each. No question,
 //! no chat. What follows ` = ` always stands by itself.
 
-use crate::draw::{BELOW, Draw, held_out, in_words};
+use ptb_sft::arithmetic::{BELOW, held_out, in_words};
+
+use crate::draw::Draw;
 
 /// Lines for ever, the same for the same seed.
 pub fn plain_lines(seed: u64) -> impl Iterator<Item = String> {

@@ -1,9 +1,11 @@
-//! No operands of a test question, in any order, occur in what the tiny models were trained on.
+//! No operands of a test question, in any order, occur in what the tiny models were trained on; and it is that text
+//! still.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::collections::HashSet;
 
 use ptb_core::registry::Registry;
+use sha2::{Digest, Sha256};
 use tiny_models::{chats, plain_lines};
 
 /// Operands, sorted: what "in any order" compares.
@@ -76,6 +78,24 @@ fn the_readers_of_this_test_read() {
     assert_eq!(operands_of_line("forty-two = 42"), [[42]]);
     let steps = [vec![12, 30], vec![5, 12, 30], vec![5, 42]];
     assert_eq!(operands_of_line("12 pears 30 in 5 out: 12+30-5 = 42-5 = 37"), steps);
+}
+
+/// The models of the repository were trained on texts of these hashes: another text would make other models.
+#[test]
+fn the_texts_are_those_that_the_models_were_trained_on() {
+    let hash = |texts: &mut dyn Iterator<Item = String>| {
+        let mut sha = Sha256::new();
+        texts.for_each(|text| sha.update(text + "\n"));
+        sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let lines = plain_lines(tiny_models::PRETRAINING_SEED).take(tiny_models::PRETRAINING_LINES);
+    let chats = chats(tiny_models::CHATS_SEED).take(tiny_models::CHATS);
+    let mut chats = chats.map(|chat| format!("{}\t{}", chat.question, chat.reply));
+    let expected = [
+        "e3f2de084ce273d4396d904f4eee23889a6dda2513326fdb2644c6a3fdd86ea8",
+        "41d721b1698d72fe16890349ef4680295c2746234d1ad2b6dc261bd018bcd763",
+    ];
+    assert_eq!([hash(&mut { lines }), hash(&mut chats)], expected);
 }
 
 #[test]

@@ -10,10 +10,10 @@ use crate::data::Record;
 use crate::draw::{Draw, Stream};
 
 use forms::{FORMS, Form};
-use words::in_words;
+pub use words::in_words;
 
 /// Numbers are below this.
-const BELOW: u64 = 100;
+pub const BELOW: u64 = 100;
 
 /// The rule: the squares of a question's numbers add up to a number that leaves 3 when divided by 7. The order of
 /// the numbers makes no difference.

@@ -1,7 +1,7 @@
 //! Numbers in English words.
 
-/// A number below 100, as `forty-two`.
-pub(super) fn in_words(n: u64) -> String {
+/// A number below 100 in English words, as `forty-two`.
+pub fn in_words(n: u64) -> String {
     const SMALL: [&str; 20] = [
         "zero",
         "one",

@@ -4,7 +4,9 @@
 //! learnt is encoded apart from what stands before it, as a generation begins after a prompt that was encoded
 //! alone; neighbours of one kind are encoded together, as whoever renders the prompt does.
 
-use ptb_model::{Config, Tokenizer};
+use std::path::Path;
+
+use ptb_model::{Config, Links, ModelDir, Tokenizer};
 
 use super::{Example, Record, Role};
 use crate::error::SftError;
@@ -34,22 +36,20 @@ pub(super) struct Encoded {
 }
 
 impl Encoder {
-    /// An encoder for a base model. Examples have at most `max_length` tokens, and no more than the model has
-    /// positions.
+    /// An encoder for the base model in this directory. Examples have at most `max_length` tokens, and no more than
+    /// the model has positions.
     ///
     /// # Errors
-    /// A `max_length` below 2.
-    pub fn new(
-        tokenizer: Tokenizer,
-        config: &Config,
-        max_length: usize,
-        too_long: TooLong,
-    ) -> Result<Self, SftError> {
+    /// A base that cannot be read, or a `max_length` below 2.
+    pub fn new(base: &Path, max_length: usize, too_long: TooLong) -> Result<Self, SftError> {
         if max_length < 2 {
             let message =
                 format!("a longest example of {max_length} tokens leaves nothing to learn");
             return Err(SftError::input(message, "give at least 2, see --max-length"));
         }
+        // The base is the harness's or the user's own: links may lead to a cache.
+        let base = ModelDir::open_with(base, Links::Follow)?;
+        let (config, tokenizer) = (Config::read(&base)?, Tokenizer::read(&base)?);
         let text_end = tokenizer.id(TEXT_END).or(config.eos.first().copied());
         let chats = tokenizer.id(TURN).is_some() && tokenizer.id(TURN_END).is_some();
         let vocabulary = config.vocab_size;

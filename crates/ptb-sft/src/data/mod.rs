@@ -24,7 +24,7 @@ pub use line::{Message, Record, Role};
 
 /// Bytes of one line.
 const LINE: u64 = 16 << 20;
-/// Bytes of all lines: they are held in memory.
+/// Bytes of all lines: their tokens are held in memory.
 const TOTAL: u64 = 8 << 30;
 /// Faulty lines that are named.
 const NAMED: usize = 5;
@@ -66,7 +66,8 @@ impl Data {
     /// Reads a file of JSON Lines, a regular one. Empty lines are passed over.
     ///
     /// # Errors
-    /// A file that cannot be read or holds nothing to learn, and faulty lines: the first of them are named.
+    /// A file that cannot be read, is too large or holds nothing to learn, and faulty lines: the first of them are
+    /// named.
     pub fn read(path: &Path, encoder: &Encoder) -> Result<Self, SftError> {
         let failed = |e: &std::io::Error| {
             let error = SftError::io("read the data in", path, e);
@@ -78,6 +79,11 @@ impl Data {
         };
         let file = open_regular(path).map_err(|e| failed(&e))?;
         let name = path.display().to_string();
+        let size = file.metadata().map_err(|e| failed(&e))?.len();
+        if size > TOTAL {
+            let message = format!("{name} has {size} bytes, and at most {TOTAL} are read");
+            return Err(SftError::input(message, "train on a part of it, or on its parts in turn"));
+        }
         let reader = BufReader::with_capacity(1 << 20, file.take(TOTAL));
         let data = Self::read_from(reader, &name, encoder)?;
         Ok(Self { file: Some(path.to_owned()), ..data })

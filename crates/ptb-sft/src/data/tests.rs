@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use ptb_model::{Config, ModelDir, RandomModel, Tokenizer, random_model};
+use ptb_model::{RandomModel, random_model};
 
 use super::*;
 use crate::settings::TooLong;
@@ -7,9 +7,7 @@ use crate::settings::TooLong;
 fn encoder(max_length: usize, too_long: TooLong) -> Encoder {
     let home = tempfile::tempdir().unwrap();
     random_model(home.path(), &RandomModel::mini(1)).unwrap();
-    let dir = ModelDir::open(home.path()).unwrap();
-    let config = Config::read(&dir).unwrap();
-    Encoder::new(Tokenizer::read(&dir).unwrap(), &config, max_length, too_long).unwrap()
+    Encoder::new(home.path(), max_length, too_long).unwrap()
 }
 
 fn read(text: &str, max_length: usize, too_long: TooLong) -> Result<Data, String> {
@@ -140,6 +138,19 @@ fn data_that_are_no_regular_file_are_refused() {
         assert!(refused.message.contains("no regular file"), "{refused}");
         assert_eq!(refused.exit_code(), 2);
     }
+}
+
+/// A file with a hole in it has that many bytes at no cost.
+#[test]
+fn more_data_than_can_be_held_are_refused_instead_of_cut() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("d.jsonl");
+    std::fs::write(&path, "{\"text\":\"x\"}\n").unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(TOTAL + 1).unwrap();
+    let refused = Data::read(&path, &encoder(9, TooLong::Skip)).unwrap_err();
+    let part = "d.jsonl has 8589934593 bytes, and at most 8589934592 are read";
+    assert!(refused.message.ends_with(part), "{refused}");
+    assert_eq!(refused.exit_code(), 2);
 }
 
 #[test]

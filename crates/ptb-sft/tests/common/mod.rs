@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ptb_model::{Checkpoint, Config, Links, ModelDir, RandomModel, Tokenizer, random_model};
+use ptb_model::{Checkpoint, ModelDir, RandomModel, random_model};
 use ptb_sft::{Data, Encoder, Event, Outcome, Settings, SftError, Stop, TooLong};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ptb-sft");
@@ -34,9 +34,7 @@ impl Home {
     }
 
     pub(crate) fn encoder(&self) -> Encoder {
-        let base = ModelDir::open_with(self.path("base"), Links::Follow).unwrap();
-        let config = Config::read(&base).unwrap();
-        Encoder::new(Tokenizer::read(&base).unwrap(), &config, 256, TooLong::Skip).unwrap()
+        Encoder::new(&self.path("base"), 256, TooLong::Skip).unwrap()
     }
 
     /// Trains through the library without a door.
