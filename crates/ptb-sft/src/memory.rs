@@ -42,7 +42,7 @@ fn given(place: *mut u8, size: usize) -> *mut u8 {
     place
 }
 
-/// Says so without any memory, and aborts: threads are in the middle of their work.
+/// Says so without any memory, and ends at once: threads are in the middle of their work.
 #[cold]
 fn ran_out(size: usize) -> ! {
     let mut text = Cursor::new([0; 256]);
@@ -53,5 +53,5 @@ fn ran_out(size: usize) -> ! {
     );
     let end = usize::try_from(text.position()).unwrap_or(0);
     let _ = rustix::io::write(rustix::stdio::stderr(), text.get_ref().get(..end).unwrap_or(&[]));
-    std::process::abort()
+    signal_hook::low_level::exit(3)
 }
