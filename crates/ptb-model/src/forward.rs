@@ -161,7 +161,7 @@ impl Qwen3 {
     /// # Errors
     /// The tensor library's.
     pub fn joined(&self) -> Result<Joined> {
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(self.tensors.values().map(Tensor::elem_count).sum());
         for (_, name, _) in expected_tensors(&self.config) {
             let tensor = self.tensors.get(&name).ok_or_else(|| missing(&name))?.flatten_all()?;
             let (storage, layout) = tensor.storage_and_layout();

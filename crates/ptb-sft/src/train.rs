@@ -128,7 +128,7 @@ impl<'a> Trainer<'a> {
             store = Some(opened);
         }
         if position.step > 0 {
-            weights.publish()?;
+            weights.publish();
         }
         if !settings.out.is_dir() {
             position.best = None;
@@ -341,8 +341,8 @@ impl<'a> Trainer<'a> {
         let adam = &mut self.adam;
         self.pool.install(|| {
             adam.step(o, lr, &mut weights.params, &gradients, mean * clip);
-            weights.publish()
-        })?;
+            weights.publish();
+        });
         self.position.step += 1;
         self.position.batch += 1;
         self.position.loss = Some(loss);

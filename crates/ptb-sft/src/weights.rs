@@ -5,15 +5,12 @@
 //! A and B. The effective tensors are written once a step, and gradients of them are turned into gradients of A
 //! and B by the chain rule, so that the cost of adapters does not grow with the tokens of a batch.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result as CandleResult, Tensor};
-use ptb_model::{Checkpoint, Config, Joined, Qwen3, TensorRole, expected_tensors};
+use ptb_model::{Checkpoint, Config, Joined, ModelError, TensorRole, expected_tensors};
 use rayon::prelude::*;
 
 use crate::draw::{Draw, Stream};
-use crate::error::SftError;
 use crate::settings::Method;
 
 /// What the optimiser moves.
@@ -44,7 +41,6 @@ impl Gradients {
 /// A tensor that the model computes with and that is trained.
 #[derive(Debug)]
 struct Effective {
-    tensor: Tensor,
     /// Where it lies among all of the model's values.
     place: Range<usize>,
     columns: usize,
@@ -60,7 +56,7 @@ pub(crate) struct Weights {
     effective: Vec<Effective>,
     /// Rank, and what the adapters' product is multiplied by.
     adapter: Option<(usize, f32)>,
-    model: Qwen3,
+    /// All tensors as the model computes with them.
     joined: Joined,
 }
 
@@ -75,22 +71,18 @@ impl Weights {
         checkpoint: &Checkpoint,
         method: Method,
         seed: u64,
-    ) -> Result<Self, SftError> {
+    ) -> Result<Self, ModelError> {
+        let joined = Joined::read(config, checkpoint)?;
         let adapter = match method {
             Method::Full => None,
             Method::Lora { rank, alpha } => Some((rank, (alpha / rank as f64) as f32)),
         };
-        let mut tensors = BTreeMap::new();
         let (mut params, mut effective) = (Vec::new(), Vec::new());
-        let mut end = 0;
-        for (role, name, shape) in expected_tensors(config) {
-            let values = checkpoint.read_f32(&name)?;
+        let expected = expected_tensors(config).into_iter().zip(joined.ranges());
+        for ((role, name, shape), (_, place)) in expected {
+            let values = joined.values()[place.clone()].to_vec();
             let columns = shape.last().copied().unwrap_or(1).max(1);
             let rows = values.len() / columns;
-            let place = end..end + values.len();
-            end = place.end;
-            let tensor = Tensor::from_slice(&values, shape, &Device::Cpu)?;
-            tensors.insert(name.clone(), tensor.clone());
             let frozen = match adapter {
                 None => {
                     let decay = is_projection(role) || role == TensorRole::Head;
@@ -104,11 +96,9 @@ impl Weights {
                 }
                 Some(_) => continue,
             };
-            effective.push(Effective { tensor, place, columns, frozen });
+            effective.push(Effective { place: place.clone(), columns, frozen });
         }
-        let model = Qwen3::over(config.clone(), tensors)?;
-        let joined = model.joined()?;
-        Ok(Self { params, effective, adapter, model, joined })
+        Ok(Self { params, effective, adapter, joined })
     }
 
     /// What loss and gradient are computed with.
@@ -156,47 +146,48 @@ impl Weights {
     }
 
     /// Writes the effective tensors anew after the parameters have changed.
-    pub(crate) fn publish(&mut self) -> Result<(), SftError> {
-        let write = |(i, effective): (usize, &Effective)| -> CandleResult<()> {
-            match &effective.frozen {
-                None => effective.tensor.inplace_op1(&Write(&self.params[i].values)),
-                Some(frozen) => {
-                    let merged = self.merged(effective, frozen, i);
-                    effective.tensor.inplace_op1(&Write(&merged))
-                }
-            }
-        };
-        self.effective.par_iter().enumerate().try_for_each(write)?;
-        self.joined = self.model.joined()?;
-        Ok(())
-    }
-
-    fn merged(&self, effective: &Effective, frozen: &[f32], index: usize) -> Vec<f32> {
-        let Some((rank, scale)) = self.adapter else { return frozen.to_vec() };
-        let (a, b) = (&self.params[2 * index].values, &self.params[2 * index + 1].values);
-        let columns = effective.columns;
-        let mut merged = frozen.to_vec();
-        let mut delta = vec![0.0; columns];
-        for (i, row) in merged.chunks_exact_mut(columns).enumerate() {
-            delta.fill(0.0);
-            for r in 0..rank {
-                let factor = scale * b[i * rank + r];
-                let a_row = &a[r * columns..][..columns];
-                delta.iter_mut().zip(a_row).for_each(|(d, a)| *d += factor * a);
-            }
-            // Adding zero would turn -0 into 0, and an adapter that has learnt nothing changes no bit.
-            let changed = row.iter_mut().zip(&delta).filter(|(_, d)| **d != 0.0);
-            changed.for_each(|(w, d)| *w += d);
+    pub(crate) fn publish(&mut self) {
+        let (params, adapter) = (&self.params, self.adapter);
+        let mut rest = self.joined.values_mut();
+        let mut end = 0;
+        let mut tensors = Vec::with_capacity(self.effective.len());
+        for Effective { place, .. } in &self.effective {
+            let (tensor, after) = rest.split_at_mut(place.end - end);
+            tensors.push(&mut tensor[place.start - end..]);
+            (rest, end) = (after, place.end);
         }
-        merged
+        let all = tensors.into_par_iter().zip(&self.effective).enumerate();
+        all.for_each(|(i, (tensor, effective))| match (&effective.frozen, adapter) {
+            (Some(frozen), Some(adapter)) => {
+                tensor.copy_from_slice(frozen);
+                let (a, b) = (&params[2 * i].values, &params[2 * i + 1].values);
+                merge(tensor, effective.columns, adapter, a, b);
+            }
+            _ => tensor.copy_from_slice(&params[i].values),
+        });
     }
 
     /// An effective tensor's values, for saving.
-    pub(crate) fn values(&self, name: &str) -> CandleResult<Vec<f32>> {
-        match self.model.tensors().find(|(known, _)| *known == name) {
-            Some((_, tensor)) => tensor.flatten_all()?.to_vec1(),
-            None => candle_core::bail!("tensor {name} is missing"),
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<f32>, String> {
+        let place = self.joined.ranges().iter().find(|(known, _)| known == name);
+        let (_, place) = place.ok_or_else(|| format!("tensor {name} is missing"))?;
+        Ok(self.joined.values()[place.clone()].to_vec())
+    }
+}
+
+/// Adds `scale B A` to the rows of a tensor.
+fn merge(tensor: &mut [f32], columns: usize, (rank, scale): (usize, f32), a: &[f32], b: &[f32]) {
+    let mut delta = vec![0.0; columns];
+    for (i, row) in tensor.chunks_exact_mut(columns).enumerate() {
+        delta.fill(0.0);
+        for r in 0..rank {
+            let factor = scale * b[i * rank + r];
+            let a_row = &a[r * columns..][..columns];
+            delta.iter_mut().zip(a_row).for_each(|(d, a)| *d += factor * a);
         }
+        // Adding zero would turn -0 into 0, and an adapter that has learnt nothing changes no bit.
+        let changed = row.iter_mut().zip(&delta).filter(|(_, d)| **d != 0.0);
+        changed.for_each(|(w, d)| *w += d);
     }
 }
 
@@ -208,44 +199,43 @@ fn adapters(name: &str, rank: usize, rows: usize, columns: usize, mut draw: Draw
     [param("lora_A", a), param("lora_B", vec![0.0; rows * rank])]
 }
 
-/// Writes values into a tensor where it lies.
-struct Write<'a>(&'a [f32]);
-
-impl InplaceOp1 for Write<'_> {
-    fn name(&self) -> &'static str {
-        "write"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> CandleResult<()> {
-        let place = layout.contiguous_offsets();
-        match (storage, place) {
-            (CpuStorage::F32(all), Some((begin, end))) if end - begin == self.0.len() => {
-                all[begin..end].copy_from_slice(self.0);
-                Ok(())
-            }
-            _ => candle_core::bail!("a parameter is not stored as expected"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::gradient::batch_gradient;
-    use ptb_model::{ModelDir, RandomModel, random_model};
+    use candle_core::{DType, Device, Tensor, Var};
+    use ptb_model::{ModelDir, Qwen3, RandomModel, random_model};
 
-    fn weights(method: Method) -> Weights {
+    fn base() -> (Config, Checkpoint) {
         let home = tempfile::tempdir().unwrap();
         random_model(home.path(), &RandomModel::mini(2)).unwrap();
         let dir = ModelDir::open(home.path()).unwrap();
-        let config = Config::read(&dir).unwrap();
-        Weights::load(&config, &Checkpoint::open(&dir).unwrap(), method, 5).unwrap()
+        (Config::read(&dir).unwrap(), Checkpoint::open(&dir).unwrap())
+    }
+
+    fn weights(method: Method) -> Weights {
+        let (config, checkpoint) = base();
+        Weights::load(&config, &checkpoint, method, 5).unwrap()
+    }
+
+    const ROWS: [&str; 4] = ["three blind mice", "see how they run", "they all", "ran"];
+
+    /// With adapters beside which B is not zero, as it is at first and A has no gradient.
+    fn moved(method: Method) -> Weights {
+        let mut weights = weights(method);
+        let mut draw = Draw::new(9, Stream::Questions);
+        for param in weights.params.iter_mut().filter(|p| p.name.ends_with("lora_B")) {
+            param.values.iter_mut().for_each(|v| *v = 0.2 * draw.unit());
+        }
+        weights.publish();
+        weights
     }
 
     /// The loss of a small batch, and its gradient by the parameters.
     fn loss(weights: &Weights) -> (f64, Gradients) {
-        let rows = ["three blind mice", "see how they run", "they all", "ran"];
-        let examples = rows.map(|text| {
+        let examples = ROWS.map(|text| {
             let ids: Vec<u32> = text.bytes().map(u32::from).collect();
             crate::data::Example { learn: vec![true; ids.len()], ids }
         });
@@ -259,13 +249,7 @@ mod tests {
     #[test]
     fn gradients_of_parameters_agree_with_finite_differences() {
         for method in [Method::Full, Method::Lora { rank: 3, alpha: 4.0 }] {
-            let mut weights = weights(method);
-            // B starts at zero, where A has no gradient; that is for tests of its own.
-            let mut draw = Draw::new(9, Stream::Questions);
-            for param in weights.params.iter_mut().filter(|p| p.name.ends_with("lora_B")) {
-                param.values.iter_mut().for_each(|v| *v = 0.2 * draw.unit());
-            }
-            weights.publish().unwrap();
+            let mut weights = moved(method);
             let (_, gradients) = loss(&weights);
             let gradients = gradients.each();
             assert_eq!(gradients.len(), weights.params.len());
@@ -278,7 +262,7 @@ mod tests {
                     let moved =
                         start.iter().zip(*gradient).map(|(v, g)| v + (step / norm) as f32 * g);
                     weights.params[i].values = moved.collect();
-                    weights.publish().unwrap();
+                    weights.publish();
                     loss(&weights).0
                 };
                 let step = 4e-3;
@@ -289,18 +273,61 @@ mod tests {
         }
     }
 
+    /// The chain rule written out, against the tensor library's way back through `W + s B A`.
+    #[test]
+    fn gradients_of_adapters_are_those_through_the_merged_tensors() {
+        let weights = moved(Method::Lora { rank: 3, alpha: 4.0 });
+        let (config, checkpoint) = base();
+        let mut tensors = BTreeMap::new();
+        let mut vars = Vec::new();
+        for (_, name, shape) in expected_tensors(&config) {
+            let values = checkpoint.read_f32(&name).unwrap();
+            let mut tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+            let mut adapter = |suffix: &str, shape: (usize, usize)| {
+                let name = format!("{name}.{suffix}");
+                let param = weights.params.iter().find(|p| p.name == name)?;
+                let var = Var::from_slice(&param.values, shape, &Device::Cpu).unwrap();
+                vars.push(var.clone());
+                Some(var)
+            };
+            if let Ok((rows, columns)) = tensor.dims2()
+                && let Some(a) = adapter("lora_A", (3, columns))
+            {
+                let b = adapter("lora_B", (rows, 3)).unwrap();
+                let product = b.matmul(&a).unwrap().affine(4.0 / 3.0, 0.0).unwrap();
+                tensor = (tensor + product).unwrap();
+            }
+            tensors.insert(name, tensor);
+        }
+        let model = Qwen3::over(config, tensors).unwrap();
+        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu).unwrap();
+        for row in ROWS {
+            let ids: Vec<u32> = row.bytes().map(u32::from).collect();
+            let next = ids[1..].iter().map(|id| i64::from(*id)).chain([-1]);
+            let targets: Vec<i64> = next.collect();
+            let ids = Tensor::from_slice(&ids, (1, ids.len()), &Device::Cpu).unwrap();
+            sum = (sum + model.loss(&ids, &targets).unwrap()).unwrap();
+        }
+        let back = sum.backward().unwrap();
+        let (ours, gradients) = loss(&weights);
+        assert!((ours - f64::from(sum.to_scalar::<f32>().unwrap())).abs() < 1e-3, "{ours}");
+        assert_eq!(vars.len(), weights.params.len());
+        for ((param, ours), var) in weights.params.iter().zip(gradients.each()).zip(&vars) {
+            let theirs = back.get(var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let size = theirs.iter().fold(0.0_f32, |size, g| size.max(g.abs()));
+            assert!(size > 1e-4 && ours.len() == theirs.len(), "{}: {size}", param.name);
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                assert!((ours - theirs).abs() < 1e-3 * size, "{}: {ours} {theirs}", param.name);
+            }
+        }
+    }
+
     #[test]
     fn adapters_begin_without_effect_and_names_are_unique() {
         let (full, mut lora) =
             (weights(Method::Full), weights(Method::Lora { rank: 3, alpha: 4.0 }));
-        lora.publish().unwrap();
-        let ids = |w: &Weights| {
-            let tensors = w.model.tensors();
-            tensors
-                .map(|(n, t)| (n.to_owned(), t.flatten_all().unwrap().to_vec1::<f32>().unwrap()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&full), ids(&lora));
+        lora.publish();
+        assert_eq!(full.joined.values(), lora.joined.values());
         let names: std::collections::HashSet<&str> =
             lora.params.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names.len(), lora.params.len());

@@ -1,5 +1,6 @@
-//! The model's gradient, written out: the operations that [`Qwen3`](crate::Qwen3) hands to the tensor
-//! library, which differentiates what lies around them (adapters, optimisers, other losses).
+//! The model's gradient, written out. [`Joined`] gives it to a trainer as it is; [`Qwen3`](crate::Qwen3) hands
+//! the same passes to the tensor library as operations, which differentiates what lies around them (tensors that
+//! are computed from others, other losses).
 //!
 //! Chains of small tensor operations spend most of a small model's time on allocating, copying and adding
 //! up tensors. Here a pass is matrix products of the `gemm` crate and a few loops between them, on one
@@ -25,7 +26,9 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
+use crate::error::ModelError;
 use crate::layout::expected_tensors;
 use pack::Pack;
 use pass::{Ids, Model};
@@ -116,8 +119,8 @@ impl CustomOp1 for Loss {
     }
 }
 
-/// A model's parameters as they were at one moment, joined in one vector: loss and gradient without a
-/// graph of tensors, for trainers that sum over parts of a batch on several threads.
+/// A model's parameters joined in one vector: loss and gradient without a graph of tensors, for trainers that
+/// sum over parts of a batch on several threads.
 #[derive(Debug, Clone)]
 pub struct Joined {
     pack: Pack,
@@ -131,13 +134,31 @@ impl Joined {
         if all.len() != pack.len() {
             bail!("{} parameters instead of {}", all.len(), pack.len());
         }
-        let mut end = 0;
-        let ranges = expected_tensors(config).into_iter().map(|(_, name, shape)| {
-            let start = end;
-            end += shape.iter().product::<usize>();
-            (name, start..end)
-        });
-        Ok(Self { pack, ranges: ranges.collect(), all })
+        Ok(Self { pack, ranges: ranges(config), all })
+    }
+
+    /// Reads every tensor that the architecture has, as f32.
+    ///
+    /// # Errors
+    /// A missing tensor, one of another shape, or one that cannot be read.
+    pub fn read(config: &Config, checkpoint: &Checkpoint) -> std::result::Result<Self, ModelError> {
+        crate::check::check_tensors(config, checkpoint)?;
+        let pack = Pack::new(config);
+        let mut all = Vec::with_capacity(pack.len());
+        for (_, name, _) in expected_tensors(config) {
+            all.extend(checkpoint.read_f32(&name)?);
+        }
+        Ok(Self { pack, ranges: ranges(config), all })
+    }
+
+    /// All parameters.
+    pub fn values(&self) -> &[f32] {
+        &self.all
+    }
+
+    /// All parameters, for an optimiser to move.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.all
     }
 
     /// Number of parameters: the length of a gradient.
@@ -180,6 +201,17 @@ impl Joined {
     fn model(&self) -> Model<'_> {
         Model { pack: self.pack, all: &self.all }
     }
+}
+
+/// Each tensor's name and its place among all, in the order of the layout.
+fn ranges(config: &Config) -> Vec<(String, Range<usize>)> {
+    let mut end = 0;
+    let ranges = expected_tensors(config).into_iter().map(|(_, name, shape)| {
+        let start = end;
+        end += shape.iter().product::<usize>();
+        (name, start..end)
+    });
+    ranges.collect()
 }
 
 /// Ids and targets are within the vocabulary (targets may be negative), and as many as each other.
