@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::door::Door;
+use crate::settings::Settings;
 
 /// How often the run's clock is read anew.
 const ANEW: Duration = Duration::from_secs(30);
@@ -10,9 +11,10 @@ const ANEW: Duration = Duration::from_secs(30);
 /// Tells the time left.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    /// When training began.
     began: Instant,
-    /// Of the command: from its start on.
-    limit: Option<Duration>,
+    /// Of the command.
+    own_ends: Option<Instant>,
     door: Option<Door>,
     /// Of the run, as read last.
     run_ends: Option<Instant>,
@@ -20,11 +22,13 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// `spent` is what an interrupted training had used before.
-    pub(crate) fn start(limit: Option<Duration>, spent: Duration, door: Option<&Door>) -> Self {
+    /// The command's limit counts from its start, and `spent` is what an interrupted training had used before;
+    /// training itself begins now.
+    pub(crate) fn start(settings: &Settings, spent: Duration, door: Option<&Door>) -> Self {
         let began = Instant::now();
-        let limit = limit.map(|limit| limit.saturating_sub(spent));
-        let mut clock = Self { began, limit, door: door.cloned(), run_ends: None, read: began };
+        let limit = settings.limit.map(|limit| limit.saturating_sub(spent));
+        let own_ends = limit.and_then(|limit| settings.began.checked_add(limit));
+        let mut clock = Self { began, own_ends, door: door.cloned(), run_ends: None, read: began };
         clock.read_door();
         clock
     }
@@ -41,8 +45,7 @@ impl Clock {
         if self.door.is_some() && self.read.elapsed() > ANEW {
             self.read_door();
         }
-        let own = self.limit.and_then(|limit| self.began.checked_add(limit));
-        [own, self.run_ends].into_iter().flatten().min()
+        [self.own_ends, self.run_ends].into_iter().flatten().min()
     }
 
     /// Time left, none without a deadline.
@@ -50,6 +53,7 @@ impl Clock {
         self.deadline().map(|at| at.saturating_duration_since(Instant::now()))
     }
 
+    /// Time of training.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }

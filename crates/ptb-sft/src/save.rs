@@ -85,7 +85,7 @@ impl<'a> Saver<'a> {
     }
 
     /// Seconds that a saving takes, measured or guessed.
-    fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.seconds.unwrap_or(4.0 * self.parameters as f64 / DISK + 0.5)
     }
 }
@@ -125,6 +125,12 @@ impl Trainer<'_> {
         let look = match (self.criterion, self.times.look) {
             (Criterion::Newest, _) => 0.0,
             (_, Some(measured)) => 1.5 * measured,
+            // A pass forward takes a third of a step's time; the rest is for surprises. Before the first step
+            // nothing is known.
+            (Criterion::Loss, None) if self.times.tokens_per_second > 0.0 => {
+                let tokens: usize = self.held.iter().map(|shard| shard.tokens).sum();
+                tokens as f64 / self.times.tokens_per_second
+            }
             (Criterion::Loss, None) => 1.0,
             (Criterion::Accuracy, None) => {
                 let left = self.clock.left().map_or(FIRST_LOOK, |left| left.as_secs_f64());
@@ -162,6 +168,8 @@ impl Trainer<'_> {
             (Some(_), None) => true,
             (None, _) => false,
         };
+        // Without a measure every model counts as better, whatever an interrupted training measured.
+        let better = better || self.criterion == Criterion::Newest;
         // Equal ones are replaced as well: the later one has learnt from more.
         let keep = better || old.is_none() || value.is_some() && value == old;
         if keep && self.position.best.is_some_and(|best| Some(best) != before) {
@@ -170,9 +178,12 @@ impl Trainer<'_> {
         } else if keep {
             self.keep(value)?;
         }
-        // Without a measure every model counts as better.
-        let progressed = better || self.criterion == Criterion::Newest;
-        self.position.stale = if progressed { 0 } else { self.position.stale + 1 };
+        // A look that failed says nothing about the model.
+        self.position.stale = match value {
+            _ if better => 0,
+            Some(_) => self.position.stale + 1,
+            None => self.position.stale,
+        };
         let seconds = begun.elapsed().as_secs_f64();
         self.times.look = Some(self.times.look.map_or(seconds, |longest| longest.max(seconds)));
         self.times.looked = Instant::now();
@@ -215,7 +226,8 @@ impl Trainer<'_> {
     /// Leaves the best model in its place and tells how it ended.
     pub(crate) fn finish(mut self, mut end: End) -> Result<Outcome, SftError> {
         let looked = self.position.looked == Some(self.position.step);
-        let unjudged = self.position.best.is_none_or(|best| best.value.is_none());
+        let unjudged = self.criterion == Criterion::Newest
+            || self.position.best.is_none_or(|best| best.value.is_none());
         match end {
             End::Diverged => {}
             End::Stopped(_) => {
@@ -225,11 +237,16 @@ impl Trainer<'_> {
                 self.checkpoint();
             }
             End::Finished | End::Patience | End::Deadline => {
+                let best = self.position.best;
                 if (!looked || self.position.best.is_none()) && !self.look()? {
                     end = End::Diverged;
                 }
                 if let Some(signal) = self.stop.asked() {
                     end = End::Stopped(signal);
+                }
+                let left = self.clock.left().map(|left| left.as_secs_f64());
+                if end == End::Deadline && self.unknown(best, left) {
+                    self.checkpoint();
                 }
             }
         }

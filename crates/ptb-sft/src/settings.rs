@@ -1,7 +1,7 @@
 //! What a training is asked to do.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A moment that comes again and again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,14 +120,16 @@ pub struct Settings {
     pub patience: Option<u32>,
     /// Share of the examples that is held back and whose loss decides instead of the door; 0 holds none.
     pub validation: f64,
-    /// Time from the start after which everything must be done; the door's clock counts, too.
+    /// Time from `began` on after which everything must be done; the door's clock counts, too.
     pub limit: Option<Duration>,
+    /// When the program began: reading data and loading the base use up the limit as well.
+    pub began: Instant,
     /// Time kept for the last evaluation and for saving; none measures it.
     pub reserve: Option<Duration>,
 }
 
 impl Settings {
-    /// Full fine-tuning with defaults: three epochs, 4096 tokens a batch.
+    /// Full fine-tuning with defaults: three epochs, 4096 tokens a batch, begun now.
     pub fn new(base: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             base: base.into(),
@@ -144,6 +146,7 @@ impl Settings {
             patience: None,
             validation: 0.0,
             limit: None,
+            began: Instant::now(),
             reserve: None,
         }
     }

@@ -18,7 +18,7 @@ use crate::gradient::batch_gradient;
 use crate::save::Saver;
 use crate::schedule;
 use crate::settings::{Every, Length, Settings};
-use crate::state::{Position, Store};
+use crate::state::{Best, Position, Store};
 use crate::stop::Stop;
 use crate::text::shortened;
 use crate::weights::Weights;
@@ -76,12 +76,10 @@ pub(crate) struct Trainer<'a> {
 #[derive(Debug)]
 pub(crate) struct Times {
     step: f64,
-    tokens_per_second: f64,
+    pub(crate) tokens_per_second: f64,
     pub(crate) look: Option<f64>,
     pub(crate) looked: Instant,
     checkpointed: Instant,
-    /// The whole time of a training by time.
-    whole: Option<f64>,
     /// Whether it was told that the time is too short.
     short: bool,
 }
@@ -121,7 +119,8 @@ impl<'a> Trainer<'a> {
         let mut adam = AdamW::new(&weights.params);
         let (mut store, mut position) = (None, Position::default());
         if let Some(checkpoints) = &settings.checkpoints {
-            let opened = Store::open(&checkpoints.dir, fingerprint(settings, &data, &checkpoint)?)?;
+            let fingerprint = fingerprint(settings, &data, &config, &checkpoint)?;
+            let opened = Store::open(&checkpoints.dir, fingerprint)?;
             let mut note = |text: String| tell(Event::Note(&text));
             let restored = opened.restore(&mut weights.params, &mut adam, &mut note)?;
             position = restored.unwrap_or_default();
@@ -135,7 +134,7 @@ impl<'a> Trainer<'a> {
         }
         let before = position.seconds;
         let spent = Duration::try_from_secs_f64(before).unwrap_or_default();
-        let clock = Clock::start(settings.limit, spent, door);
+        let clock = Clock::start(settings, spent, door);
         let now = Instant::now();
         let mut trainer = Self {
             settings,
@@ -162,7 +161,6 @@ impl<'a> Trainer<'a> {
                 look: None,
                 looked: now,
                 checkpointed: now,
-                whole: None,
                 short: false,
             },
         };
@@ -180,14 +178,10 @@ impl<'a> Trainer<'a> {
         self.total = match self.settings.length {
             Length::Steps(steps) => Some(steps),
             Length::Epochs(n) => Some((0..n).map(|e| self.epoch(e).len() as u64).sum()),
+            Length::Time if self.clock.left().is_some() => None,
             Length::Time => {
-                let Some(left) = self.clock.left() else {
-                    let message = "training up to the deadline was asked for, and there is none";
-                    return Err(SftError::input(message, "give --minutes, --steps or --epochs"));
-                };
-                let left = left.saturating_sub(self.reserve()).as_secs_f64();
-                self.times.whole = Some(self.before + left);
-                None
+                let message = "training up to the deadline was asked for, and there is none";
+                return Err(SftError::input(message, "give --minutes, --steps or --epochs"));
             }
         };
         Ok(())
@@ -233,10 +227,12 @@ impl<'a> Trainer<'a> {
     /// Share of the training that will be done after the coming step.
     fn progress(&mut self) -> f64 {
         let done = (self.position.step + 1) as f64;
-        match (self.total, self.times.whole) {
-            (Some(total), _) => done / self.affordable(total).max(1.0),
-            (None, Some(whole)) => self.seconds() / whole.max(f64::MIN_POSITIVE),
-            (None, None) => 1.0,
+        match self.total {
+            Some(total) => done / self.affordable(total).max(1.0),
+            None => {
+                let (spent, left) = (self.seconds(), self.left().unwrap_or(0.0));
+                spent / (spent + left).max(f64::MIN_POSITIVE)
+            }
         }
     }
 
@@ -244,8 +240,7 @@ impl<'a> Trainer<'a> {
     /// fit. So the schedule ends with the time instead of being cut where the rate is still high.
     fn affordable(&mut self, wanted: u64) -> f64 {
         let (step, wanted) = (self.position.step, wanted as f64);
-        let Some(left) = self.clock.left().filter(|_| step >= MEASURED) else { return wanted };
-        let left = left.saturating_sub(self.reserve()).as_secs_f64();
+        let Some(left) = self.left().filter(|_| step >= MEASURED) else { return wanted };
         let fits = step as f64 + left / self.times.step.max(1e-9);
         if fits < wanted && !std::mem::replace(&mut self.times.short, true) {
             self.note(&format!(
@@ -253,6 +248,12 @@ impl<'a> Trainer<'a> {
             ));
         }
         fits.min(wanted)
+    }
+
+    /// Seconds until the time kept for the end, none without a deadline.
+    fn left(&mut self) -> Option<f64> {
+        let left = self.clock.left()?;
+        Some(left.saturating_sub(self.reserve()).as_secs_f64())
     }
 
     /// Seconds of training, those before an interruption included.
@@ -265,20 +266,15 @@ impl<'a> Trainer<'a> {
         if let Some(signal) = self.stop.asked() {
             return Some(End::Stopped(signal));
         }
-        let done = match (self.total, self.times.whole) {
-            (Some(total), _) => self.position.step >= total,
-            (None, whole) => whole.is_some_and(|whole| self.seconds() >= whole),
-        };
-        if done {
+        if self.total.is_some_and(|total| self.position.step >= total) {
             return Some(End::Finished);
         }
         if self.settings.patience.is_some_and(|patience| self.position.stale >= patience) {
             return Some(End::Patience);
         }
-        let needed = self.reserve() + Duration::try_from_secs_f64(1.5 * self.times.step).ok()?;
         // A schedule by time is over when the time is; one by steps is cut.
         let end = if self.total.is_some() { End::Deadline } else { End::Finished };
-        self.clock.left().is_some_and(|left| left <= needed).then_some(end)
+        self.left().is_some_and(|left| left <= 1.5 * self.times.step).then_some(end)
     }
 
     fn run(&mut self) -> Result<End, SftError> {
@@ -291,13 +287,15 @@ impl<'a> Trainer<'a> {
             }
             let since = self.times.looked.elapsed();
             let due = self.settings.look.is_some_and(|every| self.due(every, since));
+            let best = self.position.best;
             // The last step's look is part of the end.
             if due && self.total != Some(self.position.step) && !self.look()? {
                 return Ok(End::Diverged);
             }
             let since = self.times.checkpointed.elapsed();
             let every = self.settings.checkpoints.as_ref().map(|c| c.every);
-            if every.is_some_and(|every| self.due(every, since)) {
+            let left = self.left();
+            if every.is_some_and(|every| self.due(every, since)) || self.unknown(best, left) {
                 self.checkpoint();
             }
         }
@@ -358,9 +356,7 @@ impl<'a> Trainer<'a> {
     fn tell_step(&mut self, loss: f64, lr: f64, norm: f64) {
         let steps = self.total.map(|total| total.saturating_sub(self.position.step));
         let by_steps = steps.map(|steps| steps as f64 * self.times.step);
-        let by_time = self.times.whole.map(|whole| (whole - self.seconds()).max(0.0));
-        let reserve = self.reserve();
-        let by_clock = self.clock.left().map(|left| left.saturating_sub(reserve).as_secs_f64());
+        let by_clock = self.left();
         let step = Step {
             step: self.position.step,
             steps: self.total,
@@ -369,9 +365,19 @@ impl<'a> Trainer<'a> {
             lr,
             norm,
             tokens_per_second: self.times.tokens_per_second,
-            seconds_left: [by_steps, by_time, by_clock].into_iter().flatten().reduce(f64::min),
+            seconds_left: [by_steps, by_clock].into_iter().flatten().reduce(f64::min),
         };
         (self.tell)(Event::Step(&step));
+    }
+
+    /// Whether checkpoints know another best than the one in the place, and there is time to tell them (`left`, in
+    /// seconds). A training that went on from such a checkpoint would put a worse one there.
+    pub(crate) fn unknown(&self, best: Option<Best>, left: Option<f64>) -> bool {
+        // Three numbers of four bytes for each that is saved in two or four.
+        let needed = 6.0 * self.saver.seconds();
+        self.criterion != Criterion::Newest
+            && self.position.best != best
+            && left.is_none_or(|left| left > needed)
     }
 
     /// Keeps the state. What cannot be kept is told: training itself does not need it.
@@ -432,10 +438,15 @@ fn held_shards(part: &[Example]) -> Vec<Shard> {
 }
 
 /// Hash of everything that the numbers depend on; threads, places and times are not among it.
-fn fingerprint(settings: &Settings, data: &Data, base: &Checkpoint) -> Result<String, SftError> {
+fn fingerprint(
+    settings: &Settings,
+    data: &Data,
+    config: &Config,
+    base: &Checkpoint,
+) -> Result<String, SftError> {
     let s = settings;
     let told = format!(
-        "1 {} {} {:?} {:?} {:?} {} {} {}",
+        "2 {config:?} {} {} {:?} {:?} {:?} {} {} {}",
         base.weights_hash()?,
         data.hash(),
         s.length,

@@ -153,6 +153,13 @@ fn checkpoints_of_another_training_are_refused() {
         "{}",
         told.err
     );
+    // So are those of another architecture over the same weights.
+    let path = home.path("base/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["rms_norm_eps"] = 1e-3.into();
+    fs::write(path, config.to_string()).unwrap();
+    let told = home.run("--steps 100000 --checkpoints state");
+    assert!(told.code == Some(2) && told.err.contains("settings are not those"), "{told:?}");
 }
 
 #[test]
@@ -228,6 +235,52 @@ fn the_best_by_the_door_is_kept_and_patience_ends() {
         "{:?}",
         home.names()
     );
+}
+
+/// Killed between checkpoints by the clock, when two models were kept: what the place holds is known to whoever
+/// goes on, and a worse one does not replace it. Where nothing is measured any more, the newest does.
+#[test]
+fn the_best_before_a_kill_is_the_best_after_it() {
+    for (flags, end) in [
+        ("--door ./door", "out is the model after step 4, accuracy 0.7000\n"),
+        ("--no-door", "out is the model after step 12\n"),
+    ] {
+        let home = Home::new();
+        home.write_data(&copies(50));
+        door(
+            &home,
+            "echo x >>asked; case $(wc -l <asked) in 1) a=0.5;; 2) a=0.7; cp -r \"$3\" second;;\n\
+             3) echo third >&2; exec sleep 5;; *) a=0.6;; esac; echo \"{\\\"accuracy\\\": $a}\"",
+        );
+        let common = "--steps 12 --checkpoints state --checkpoint-every 1000";
+        let mut child = home.spawn(&format!("{common} --evaluate-every 2 --door ./door"));
+        until(&mut child, "evaluating: third");
+        signal(&child, Signal::KILL);
+        child.wait().unwrap();
+        assert_eq!(weights(&home.path("out")), weights(&home.path("second")));
+        let _ = fs::remove_dir_all(home.path("out.candidate"));
+        let told = home.run(&format!("{common} --evaluate-every 2 {flags}"));
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(told.out.contains("continues after step 4\n"), "{}", told.out);
+        assert!(told.out.ends_with(end), "{}", told.out);
+        let same = weights(&home.path("out")) == weights(&home.path("second"));
+        assert_eq!(same, flags == "--door ./door");
+    }
+}
+
+#[test]
+fn looks_that_fail_do_not_use_up_patience() {
+    let home = Home::new();
+    home.write_data(&copies(50));
+    door(
+        &home,
+        "echo x >>asked; case $(wc -l <asked) in 1) a=0.5;; 2|3|4) exit 3;; 5) a=0.6;; *) a=0.1;; esac\n\
+         echo \"{\\\"accuracy\\\": $a}\"",
+    );
+    let told = home.run("--steps 100 --evaluate-every 3 --patience 2 --door ./door");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.out.contains("look after step 15: accuracy 0.6000, saved"), "{}", told.out);
+    assert!(told.out.contains("ended early, nothing better came: 21 steps"), "{}", told.out);
 }
 
 #[test]

@@ -9,10 +9,12 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use candle_core::{Device, Tensor};
 use common::{Home, chats, copies, tensors, weights};
 use ptb_model::{Checkpoint, Config, ModelDir, Parameters, Qwen3, RandomModel};
-use ptb_sft::{Event, Every, Length, Method, Optimiser, Settings};
+use ptb_sft::{Data, Event, Every, Length, Method, Optimiser, Settings, Stop};
 
 fn quick(home: &Home, steps: u64) -> Settings {
     let mut settings = home.settings();
@@ -154,41 +156,24 @@ fn rank(values: &[f64], rows: usize, columns: usize) -> usize {
     rows.min(columns)
 }
 
-/// One step of adapters, worked out in another way: gradients flow through `W + s B A` by the tensor library.
+/// After the first step B is not zero: the second step's loss is that of the merged weights which a look after the
+/// first has saved, by the model code alone.
 #[test]
-fn a_step_of_adapters_is_that_of_the_merged_forward() {
+fn a_look_at_adapters_saves_what_the_next_step_computes_with() {
     let home = Home::new();
     let lines = copies(8);
     let mut settings = quick(&home, 3);
     settings.method = Method::Lora { rank: 3, alpha: 6.0 };
     settings.optimiser.warmup = 0.0;
-    let mut told = Vec::new();
-    home.train_told(&settings, &lines, &mut |event| {
-        if let Event::Step(step) = event {
-            told.push((step.loss, step.norm));
-        }
+    settings.look = Some(Every::Steps(1));
+    let (mut losses, mut snapshot) = (Vec::new(), None);
+    let out = home.path("out");
+    home.train_told(&settings, &lines, &mut |event| match event {
+        Event::Step(step) => losses.push(step.loss),
+        Event::Look(look) if look.step == 1 => snapshot = Some(model(&out)),
+        _ => {}
     })
     .unwrap();
-    // After the first step B is not zero, and the loss of the second is that of the merged weights. Training
-    // on with one step fewer leaves exactly those weights in place, and their loss is the same.
-    let short = Home::new();
-    let mut two = settings.clone();
-    two.out = short.path("out");
-    two.base = short.path("base");
-    two.length = Length::Steps(3);
-    two.limit = None;
-    let mut losses = Vec::new();
-    let mut snapshot = None;
-    two.look = Some(Every::Steps(1));
-    let out = short.path("out");
-    short
-        .train_told(&two, &lines, &mut |event| match event {
-            Event::Step(step) => losses.push(step.loss),
-            Event::Look(look) if look.step == 1 => snapshot = Some(model(&out)),
-            _ => {}
-        })
-        .unwrap();
-    assert_eq!(losses, told.iter().map(|t| t.0).collect::<Vec<_>>());
     let merged = snapshot.unwrap();
     // All examples are alike in length, so one batch holds them all, each epoch.
     let rows: Vec<Vec<u32>> = lines
@@ -300,4 +285,44 @@ fn numbers_that_are_none_end_it_and_leave_what_was_there() {
     assert_eq!(outcome.end, ptb_sft::End::Diverged);
     assert_eq!((outcome.best, outcome.exit_code()), (None, 1));
     assert_eq!(weights(&home.path("out")), before);
+}
+
+/// The limit is of the whole program's time, not of what is left when training begins.
+#[test]
+fn what_was_before_training_uses_up_the_limit() {
+    let home = Home::new();
+    let mut settings = quick(&home, 1);
+    settings.limit = Some(Duration::from_secs(600));
+    settings.began = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
+    let mut left = None;
+    home.train_told(&settings, &copies(20), &mut |event| {
+        if let Event::Begin(begin) = event {
+            left = begin.seconds_left;
+        }
+    })
+    .unwrap();
+    assert!(left.unwrap() <= 500.0, "{left:?}");
+}
+
+/// The end's first look at much held back data takes long, and has never been measured.
+#[test]
+fn time_is_kept_for_a_first_look_at_what_was_held_back() {
+    let home = Home::new();
+    let mut settings = quick(&home, 1 << 40);
+    settings.validation = 0.9;
+    settings.limit = Some(Duration::from_secs(600));
+    let lines = format!("{{\"text\":\"{}\"}}\n", "abcde".repeat(50)).repeat(2000);
+    let (encoder, stop) = (home.encoder(), Stop::new());
+    let data = Data::read_from(lines.as_bytes(), "data", &encoder).unwrap();
+    let mut told = None;
+    let mut tell = |event: Event<'_>| {
+        if let Event::Step(step) = event {
+            told = Some((step.seconds_left.unwrap(), step.tokens_per_second));
+            stop.ask(15);
+        }
+    };
+    ptb_sft::train(&settings, data, &encoder, None, &stop, &mut tell).unwrap();
+    let (left, speed) = told.unwrap();
+    // Of 250 tokens each the first has nothing before it, and the end of the text comes after the last.
+    assert!(left <= 600.0 - 1800.0 * 250.0 / speed, "{left} at {speed} tokens a second");
 }

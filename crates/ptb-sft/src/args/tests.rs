@@ -16,7 +16,8 @@ fn training(line: &str) -> Train {
 #[test]
 fn defaults_and_every_flag() {
     let plain = training("");
-    assert_eq!(plain.settings, Settings::new("b", "o"));
+    let began = plain.settings.began;
+    assert_eq!(plain.settings, Settings { began, ..Settings::new("b", "o") });
     assert_eq!((plain.max_length, plain.door, plain.json), (2048, DoorChoice::Find, false));
     let o = training(
         "--lora 8 --lora-alpha 4 --steps 7 --minutes 2 --reserve 5 --lr 0.5 --warmup 0.2 --lr-floor 0.3 \
