@@ -166,8 +166,11 @@ pub struct RunSpec {
     pub binds: Vec<Bind>,
     /// Sandbox by name: `namespaces`, or `none`.
     pub sandbox: String,
-    /// Engine of evaluations: `builtin` or a URL.
+    /// Engine of evaluations: its name, or a URL.
     pub engine: String,
+    /// Share of a GPU's memory that the engine may take, above 0 and at most 1; absent means most of what is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_share: Option<f64>,
     /// Edition whose score is recorded.
     pub edition: String,
     /// Run seeds of the final evaluation.

@@ -27,6 +27,7 @@ fn run(agent: &str) -> RunSpec {
         binds: Vec::new(),
         sandbox: "none".to_owned(),
         engine: "builtin".to_owned(),
+        gpu_share: None,
         edition: "main".to_owned(),
         seeds: vec![42],
         limit: None,

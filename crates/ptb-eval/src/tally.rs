@@ -69,7 +69,8 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
     })
 }
 
-/// Accuracies by the values of the fields that the benchmark names. A sample without such a field is in no part.
+/// Accuracies by the values of the fields that the benchmark names. A sample without such a field is in no part, and a
+/// field that no sample has is left out.
 fn breakdowns(facts: &Facts<'_>, by_seed: &[Graded]) -> BTreeMap<String, BTreeMap<String, Part>> {
     let sample_of: HashMap<&str, &Sample> =
         facts.samples.iter().map(|s| (s.id.as_str(), s)).collect();
@@ -89,5 +90,6 @@ fn breakdowns(facts: &Facts<'_>, by_seed: &[Graded]) -> BTreeMap<String, BTreeMa
         };
         (field.clone(), parts.into_iter().map(|(value, of)| (value, part(of))).collect())
     };
-    facts.breakdown.iter().map(of_field).collect()
+    let parts = facts.breakdown.iter().map(of_field);
+    parts.filter(|(_, parts): &(_, BTreeMap<_, _>)| !parts.is_empty()).collect()
 }

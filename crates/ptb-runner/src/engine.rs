@@ -22,6 +22,8 @@ pub struct Served<'a> {
     pub log: Option<&'a Path>,
     /// Tokens of the longest prompt and its completion: servers plan their memory by it.
     pub context: usize,
+    /// Share of a GPU's memory that it may take; absent means most of what is free.
+    pub gpu_share: Option<f64>,
 }
 
 /// Makes an engine; `ptb` is this program.
@@ -123,6 +125,7 @@ fn spec(served: Served<'_>) -> ServeSpec {
     spec.links = served.links;
     spec.tokenizer_dir = served.base.map(Path::to_owned);
     spec.max_context = Some(served.context);
+    spec.gpu_share = served.gpu_share;
     spec.log = served.log.map(Path::to_owned);
     spec
 }

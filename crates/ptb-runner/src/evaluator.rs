@@ -108,8 +108,14 @@ impl DoorEvaluator {
             prepared.evaluate(&mut Given(None), &watch, &cancel).await
         } else {
             let context = prepared.context_needed();
-            let served =
-                Served { model: &path, links, base: Some(&inner.base), log: None, context };
+            let served = Served {
+                model: &path,
+                links,
+                base: Some(&inner.base),
+                log: None,
+                context,
+                gpu_share: inner.spec.gpu_share,
+            };
             let mut warm = self.0.warm.lock().await;
             let server = self.server(&mut warm, &name, served).await;
             if !server.is_running() {

@@ -134,6 +134,10 @@ impl Check<'_> {
                 );
             }
         }
+        if file.evaluate.gpu_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+            let hint = "give a number above 0 and at most 1, such as 0.4";
+            return self.fault("gpu_share", "gpu_share is no share of a GPU's memory", hint);
+        }
         let lists = [
             ("agents", file.agents.0.is_empty()),
             ("models", file.models.0.is_empty()),
@@ -205,6 +209,7 @@ impl Check<'_> {
                                 binds: binds.clone(),
                                 sandbox: file.sandbox.clone(),
                                 engine: file.engine.clone(),
+                                gpu_share: evaluate.gpu_share,
                                 edition: edition.id.clone(),
                                 seeds: seeds.clone(),
                                 limit: evaluate.limit,

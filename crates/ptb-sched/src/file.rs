@@ -42,13 +42,14 @@ pub(crate) struct ExperimentFile {
     pub(crate) binds: Vec<BindTable>,
 }
 
-/// The final evaluation's settings, where they differ from the benchmark's and the edition's.
+/// Settings of evaluations, where they differ from the benchmark's and the edition's.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvaluateTable {
     pub(crate) seeds: Option<Vec<u64>>,
     pub(crate) limit: Option<usize>,
     pub(crate) max_tokens: Option<u32>,
+    pub(crate) gpu_share: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -208,6 +208,10 @@ pub(crate) struct EvalArgs {
     /// PTB_TRANSFORMERS), or the URL of an OpenAI-compatible server (`URL?chat` for one that only takes messages).
     #[arg(long, value_name = "ENGINE", default_value = "builtin")]
     pub(crate) engine: String,
+    /// Share of a GPU's memory that `vllm` or `transformers` may take, above 0 and at most 1. By default most of
+    /// what is free.
+    #[arg(long, value_name = "X", value_parser = share)]
+    pub(crate) gpu_share: Option<f64>,
     /// Write the metrics to this file as well.
     #[arg(long, value_name = "F")]
     pub(crate) json_output_file: Option<PathBuf>,
@@ -306,4 +310,9 @@ pub(crate) struct RandomModelArgs {
     /// Seed of the weights.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "not a number above 0 and at most 1, such as 0.4".to_owned())
 }

@@ -167,6 +167,7 @@ fn make(name: &str, action: AgentAction, model: &str, benchmark: &str, end: End)
         binds: Vec::new(),
         sandbox: "namespaces".to_owned(),
         engine: "builtin".to_owned(),
+        gpu_share: None,
         edition: "main".to_owned(),
         seeds: vec![42],
         limit: None,

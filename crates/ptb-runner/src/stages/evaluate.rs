@@ -64,7 +64,14 @@ impl Run<'_> {
         let prepared = blocking(move || Prepared::new(eval)).await?.map_err(failure)?;
         let log = out.join("server.log");
         let context = prepared.context_needed();
-        let served = Served { model: &model, links, base: Some(&base), log: Some(&log), context };
+        let served = Served {
+            model: &model,
+            links,
+            base: Some(&base),
+            log: Some(&log),
+            context,
+            gpu_share: spec.gpu_share,
+        };
         let mut server = Server::new(&spec.engine, &self.context.programs.ptb, served);
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
         let tell = move |told: Told| progress(&slug, told.into());

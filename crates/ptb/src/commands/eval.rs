@@ -137,12 +137,14 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
     let tell = progress::progress(args.json);
     let name = args.benchmark.clone();
     let ptb = std::env::current_exe().map_err(Fault::harness)?;
+    let log = args.out.as_ref().map(|out| out.join("server.log"));
     let served = Served {
         model: &spec.model_dir,
         links: spec.links,
         base: spec.tokenizer_dir.as_deref(),
-        log: None,
+        log: log.as_deref(),
         context: prepared.context_needed(),
+        gpu_share: args.gpu_share,
     };
     let mut server = Server::new(&args.engine, &ptb, served);
     if prepared.missing() > 0 {
