@@ -1,4 +1,4 @@
-//! Asking an engine for one completion, with patience for what may pass.
+//! Asking an engine for one completion.
 
 use std::time::Duration;
 
@@ -15,15 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::error::EvalError;
 use crate::level::Level;
 use crate::prepare::{Asked, Prepared};
+use crate::silence::Silence;
 use crate::store::SampleRecord;
 
-/// Tries of one request before its pass gives up: where the server has too much to do, or cannot be had; and where
-/// it answers what is no answer, as proxies of struggling servers do.
-const TRIES: u32 = 8;
-const TRIES_OF_NO_ANSWER: u32 = 4;
-/// First and longest pause between two tries.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Longest time that a question for one token may take: some servers load a model when they are first asked.
+const PROBE_TIME: Duration = Duration::from_secs(300);
 
 /// How an engine wants to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +41,7 @@ pub(crate) struct Asking<'a> {
     /// New tokens allowed per completion.
     pub(crate) max_tokens: u32,
     pub(crate) level: &'a Level,
+    pub(crate) silence: Silence<'a>,
     pub(crate) cancel: &'a CancellationToken,
 }
 
@@ -58,8 +55,8 @@ impl Prepared {
         let state = &self.states[state];
         let sample = &state.samples[index];
         let seed = request_seed(state.seed, &sample.request_id, 1, 0);
-        let completion =
-            asking.patiently(|| self.once(asking, (sample, &state.asked[index]), seed)).await?;
+        let request = || self.once(asking, (sample, &state.asked[index]), seed);
+        let completion = asking.patiently(None, request).await?;
         let reduced = asking.max_tokens < self.spec.max_tokens;
         Ok(SampleRecord {
             id: sample.id.clone(),
@@ -129,7 +126,7 @@ impl Prepared {
         }
         let probe = CompletionRequest::new(Prompt::Tokens(self.probe.clone()), 1);
         let asked = || async { Ok(asking.client.complete(&probe).await?) };
-        match asking.patiently(asked).await {
+        match asking.patiently(Some(PROBE_TIME), asked).await {
             Err(EvalError::Engine(InferError::Rejected { status: 400 | 422, .. })) => {
                 Ok(Manner::Text)
             }
@@ -137,57 +134,6 @@ impl Prepared {
             Ok(_) => Ok(Manner::Tokens),
         }
     }
-}
-
-impl Asking<'_> {
-    /// Makes a request again while its failure may pass, at most so often, in the place that the level gives it.
-    async fn patiently<F: Future<Output = Result<Completion, EvalError>>>(
-        &self,
-        request: impl Fn() -> F,
-    ) -> Result<Completion, EvalError> {
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
-            let place = self.level.enter().await;
-            let answer = tokio::select! {
-                () = self.cancel.cancelled() => return Err(EvalError::Cancelled),
-                answer = request() => answer,
-            };
-            let failure = match answer {
-                Err(EvalError::Engine(e)) if attempt < tries(&e) && self.engine.alive() => e,
-                Ok(completion) => {
-                    place.answered();
-                    return Ok(completion);
-                }
-                Err(other) => return Err(other),
-            };
-            tracing::debug!("{failure}; trying again");
-            let wait = failure.retry_after().map(|wait| wait.min(LONGEST_PAUSE));
-            match is_overload(&failure) {
-                true => place.overloaded(wait),
-                false => drop(place),
-            }
-            tokio::select! {
-                () = self.cancel.cancelled() => return Err(EvalError::Cancelled),
-                () = tokio::time::sleep(wait.unwrap_or(pause)) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        Err(EvalError::Cancelled)
-    }
-}
-
-/// How often a request that failed so is made in all.
-fn tries(e: &InferError) -> u32 {
-    match e {
-        InferError::Unavailable { .. } => TRIES,
-        InferError::Malformed { .. } => TRIES_OF_NO_ANSWER,
-        InferError::Rejected { .. } | InferError::ModelFault { .. } => 1,
-    }
-}
-
-/// Whether the server has too much to do; one that does not answer at all may have.
-fn is_overload(e: &InferError) -> bool {
-    matches!(e, InferError::Unavailable { status: None | Some(429 | 503), .. })
 }
 
 /// OpenAI's tool calls; none where the server read none, so that they are looked for in the text.

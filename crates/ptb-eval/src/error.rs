@@ -57,9 +57,7 @@ impl EvalError {
     /// Whether a fresh engine may do better.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Engine(e) => {
-                matches!(e, InferError::Unavailable { .. } | InferError::Malformed { .. })
-            }
+            Self::Engine(e) => e.retryable(),
             Self::Start(e) => e.retryable(),
             _ => false,
         }

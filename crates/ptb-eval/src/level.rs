@@ -27,6 +27,8 @@ struct State {
     round: u64,
     /// Answers since the level last changed.
     answered: usize,
+    /// Whether there ever was one.
+    ever: bool,
     /// The server asked to be left alone until then.
     not_before: Option<Instant>,
 }
@@ -43,7 +45,8 @@ impl Level {
     /// At most, and to begin with, `top` requests.
     pub(crate) fn new(top: usize) -> Self {
         let top = top.max(1);
-        let state = State { now: top, owed: 0, round: 0, answered: 0, not_before: None };
+        let state =
+            State { now: top, owed: 0, round: 0, answered: 0, ever: false, not_before: None };
         Self { permits: Semaphore::new(top), top, state: Mutex::new(state) }
     }
 
@@ -63,6 +66,11 @@ impl Level {
         }
     }
 
+    /// Whether the server has ever answered.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.state().ever
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,6 +81,7 @@ impl Place<'_> {
     pub(crate) fn answered(self) {
         let mut state = self.level.state();
         state.answered += 1;
+        state.ever = true;
         if state.answered >= state.now && state.now < self.level.top {
             state.now += 1;
             state.answered = 0;

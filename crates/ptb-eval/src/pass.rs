@@ -12,9 +12,8 @@ use crate::level::Level;
 use crate::prepare::{Prepared, SeedState};
 use crate::provenance::note_engine;
 use crate::serve::{Serve, Told};
+use crate::silence::Silence;
 
-/// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
-const REQUEST_TIME: Duration = Duration::from_secs(3600);
 /// Passes with the benchmark's own token limit, with the first lower one, and with each further one.
 const ATTEMPTS: [usize; 3] = [4, 3, 2];
 /// Before a fresh engine is started after a failure; what filled the memory may take a while to go.
@@ -80,9 +79,10 @@ impl Prepared {
             engine = serve.engine() => engine?,
         };
         note_engine(&self.spec.out, &name, engine)?;
-        let client = engine.client(REQUEST_TIME)?;
-        let mut asking =
-            Asking { engine, client, manner: Manner::Tokens, max_tokens, level, cancel };
+        let client = engine.client(self.request_time)?;
+        let silence = Silence::new(self.request_time, tell);
+        let manner = Manner::Tokens;
+        let mut asking = Asking { engine, client, manner, max_tokens, level, silence, cancel };
         asking.manner = self.manner(&asking).await?;
         let missing = self.missing_places();
         let most = self.spec.max_connections;

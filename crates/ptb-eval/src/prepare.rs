@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ptb_core::files::{sha256_file, sha256_hex};
 use ptb_core::registry::{Asking, Benchmark, Chat, Entry, PromptForm, SamplingChoice};
@@ -19,6 +20,8 @@ use crate::error::{EvalError, of_model};
 use crate::grader::Grader;
 use crate::store::{SampleRecord, Store};
 
+/// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
+const REQUEST_TIME: Duration = Duration::from_secs(3600);
 /// The day that chat templates which ask for it are told: prompts must not change with the calendar.
 const PROMPT_DATE: jiff::civil::Date = jiff::civil::date(2026, 1, 15);
 
@@ -99,6 +102,7 @@ pub struct Prepared {
     pub(crate) stores: Vec<Store>,
     pub(crate) settings: Value,
     pub(crate) grader: Grader,
+    pub(crate) request_time: Duration,
 }
 
 /// What a completion depends on beside its prompt and seed.
@@ -162,7 +166,15 @@ impl Prepared {
             stores,
             settings,
             grader,
+            request_time: REQUEST_TIME,
         })
+    }
+
+    /// Another bound for the time of one request than an hour, waiting in the server's queue included.
+    #[must_use]
+    pub fn with_request_time(mut self, time: Duration) -> Self {
+        self.request_time = time;
+        self
     }
 
     /// Completions in all.

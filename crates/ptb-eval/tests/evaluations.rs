@@ -118,11 +118,7 @@ async fn other_weights_sampling_limits_or_prompts_are_other_completions() {
 #[tokio::test]
 async fn a_malformed_answer_is_an_error_and_not_a_wrong_answer() {
     let home = tempfile::tempdir().unwrap();
-    let (_, engine) = serve(|n, _| match n {
-        0 => completion("1"),
-        _ => Json(json!({ "choices": [] })).into_response(),
-    })
-    .await;
+    let (_, engine) = serve(|_, _| Json(json!({ "choices": [] })).into_response()).await;
     let e = evaluate(spec(home.path(), 2), Some(&engine)).await.unwrap_err();
     assert!(matches!(e, EvalError::Engine(_)), "{e}");
     assert!(!home.path().join("eval/metrics.json").exists());

@@ -113,7 +113,6 @@ async fn refusals_are_told_apart_by_whether_to_come_back() {
         ("400 Bad Request", r#"{"detail": "prompt must be a string."}"#, "prompt must be a string"),
         ("401 Unauthorized", r#"{"message": "no key"}"#, "no key"),
         ("404 Not Found", "not here", "not here"),
-        ("302 Found", "elsewhere", "status 302"),
     ] {
         let e = fault_of(http(status, "", body)).await;
         assert!(matches!(e, InferError::Rejected { .. }) && !e.retryable(), "{status}: {e:?}");
@@ -132,7 +131,7 @@ async fn connections_that_break_or_hang_are_unavailable() {
         let begin = Instant::now();
         let odd = Odd::new(bytes, Duration::from_secs(20));
         let e = odd.client().complete(&ask()).await.unwrap_err();
-        assert!(e.retryable() && e.to_string().contains("no answer in time"), "{e}");
+        assert!(e.retryable() && e.to_string().contains("gave no answer within"), "{e}");
         assert!(begin.elapsed() < Duration::from_secs(10), "it waited {:?}", begin.elapsed());
     }
     let gone = Endpoint::Unix("/nonexistent/socket".into());
@@ -148,7 +147,7 @@ async fn an_endless_answer_is_cut_off() {
     let endpoint = Endpoint::Unix(odd.dir.path().join("s"));
     let client = Client::new(endpoint, Duration::from_secs(60)).unwrap();
     let e = client.complete(&ask()).await.unwrap_err();
-    assert!(e.to_string().contains("longer than 67108864 bytes"), "{e}");
+    assert!(e.to_string().contains("longer than 4210688 bytes"), "{e}");
 }
 
 #[tokio::test]

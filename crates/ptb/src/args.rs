@@ -204,6 +204,9 @@ pub(crate) struct EvalArgs {
     /// Requests in flight at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) max_connections: Option<u64>,
+    /// Time that one request may take, in seconds, waiting in the server's queue included (an hour, if not given).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) request_timeout: Option<u32>,
     /// What serves the model: `builtin`, `vllm` or `transformers` (found on PATH, or by PTB_VLLM and
     /// PTB_TRANSFORMERS), or the URL of an OpenAI-compatible server (`URL?chat` for one that only takes messages).
     #[arg(long, value_name = "ENGINE", default_value = "builtin")]

@@ -27,6 +27,31 @@ pub enum InferError {
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
     },
+    /// It took longer than a request may take. Trying again may help, but costs as much time again.
+    #[error(
+        "{endpoint} gave no answer within {} s\nhint: check that the server is not stuck; one that is merely slow \
+         needs fewer requests at once, or more time for each",
+        .after.as_secs()
+    )]
+    TimedOut {
+        /// Who was asked.
+        endpoint: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The server sends elsewhere. Nothing that was not named is asked: prompts and keys go to nobody else.
+    #[error(
+        "{endpoint} sends the request elsewhere (status {status}, {to})\nhint: name the address that it leads to, if \
+         you trust it"
+    )]
+    Redirected {
+        /// Who was asked.
+        endpoint: String,
+        /// HTTP status.
+        status: u16,
+        /// Where it leads, as the server wrote it, shortened.
+        to: String,
+    },
     /// The server will not serve this request, now or later.
     #[error(
         "{endpoint} refused the request with status {status}: {message}\nhint: correct the request"
@@ -50,7 +75,8 @@ pub enum InferError {
     /// An answer that is not what the API promises. Proxies in front of servers give such ones for a while
     /// (a page that says "bad gateway", with status 200), so trying again may help.
     #[error(
-        "the answer of {endpoint} is malformed: {why}\nhint: check that it speaks OpenAI's API"
+        "the answer of {endpoint} is malformed: {why}\nhint: check that the address is the root of an OpenAI-compatible \
+         API (http://HOST/v1)"
     )]
     Malformed {
         /// Who was asked.
@@ -63,7 +89,7 @@ pub enum InferError {
 impl InferError {
     /// Whether the same request may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Malformed { .. })
+        matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Malformed { .. })
     }
 
     /// How long the server asked to be left alone.
@@ -76,13 +102,21 @@ impl InferError {
 
     pub(super) fn unavailable(endpoint: &Endpoint, e: &reqwest::Error) -> Self {
         // The library's own text says little; the reason is at the end of its chain.
-        let mut why = if e.is_timeout() { "no answer in time".to_owned() } else { e.to_string() };
+        let mut why = e.to_string();
         let mut source = e.source();
         while let Some(inner) = source {
             why = format!("{why}: {inner}");
             source = inner.source();
         }
         Self::Unavailable { endpoint: endpoint.to_string(), why, status: None, retry_after: None }
+    }
+
+    pub(super) fn redirected(endpoint: &Endpoint, status: u16, to: &[u8]) -> Self {
+        let to = match shown(to) {
+            to if to.is_empty() => "to no address".to_owned(),
+            to => format!("to {to}"),
+        };
+        Self::Redirected { endpoint: endpoint.to_string(), status, to }
     }
 
     pub(super) fn malformed(endpoint: &Endpoint, why: impl Into<String>) -> Self {

@@ -15,8 +15,11 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
-/// The largest answer that is read.
+/// The largest answer that is read, whatever was asked for.
 const MAX_ANSWER: usize = 64 << 20;
+/// What an answer may hold beside its tokens, and with each of them: a long token, every character an escape.
+const MAX_FRAME: usize = 4 << 20;
+const MAX_TOKEN: usize = 4 << 10;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// Speaks to one endpoint. Cheap to clone; connections are kept and shared.
@@ -24,6 +27,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     endpoint: Endpoint,
+    timeout: Duration,
     model: Option<String>,
     key: Option<String>,
     token_ids: bool,
@@ -45,7 +49,7 @@ impl Client {
             builder = builder.unix_socket(path.as_path()).no_proxy();
         }
         let http = builder.build().map_err(|e| InferError::unavailable(&endpoint, &e))?;
-        Ok(Self { http, endpoint, model: None, key: None, token_ids: false })
+        Ok(Self { http, endpoint, timeout, model: None, key: None, token_ids: false })
     }
 
     /// Names the model in every request, for servers that hold several.
@@ -83,7 +87,7 @@ impl Client {
         if self.token_ids {
             body["return_token_ids"] = Value::Bool(true);
         }
-        let answer = self.post("completions", body).await?;
+        let answer = self.post("completions", body, largest(Some(request.max_tokens))).await?;
         Completion::read(&answer, |choice| choice["text"].as_str())
             .map_err(|why| InferError::malformed(&self.endpoint, why))
     }
@@ -93,7 +97,8 @@ impl Client {
     /// # Errors
     /// See [`InferError`].
     pub async fn chat(&self, call: &ChatCall) -> Result<Completion, InferError> {
-        let answer = self.post("chat/completions", call.body(self.model.as_deref())).await?;
+        let body = call.body(self.model.as_deref());
+        let answer = self.post("chat/completions", body, largest(call.max_tokens)).await?;
         // An answer that is a tool call alone has no content.
         Completion::read(&answer, |choice| {
             Some(choice["message"]["content"].as_str().unwrap_or(""))
@@ -106,7 +111,7 @@ impl Client {
     /// # Errors
     /// See [`InferError`].
     pub async fn models(&self) -> Result<Vec<String>, InferError> {
-        let answer = self.send(self.http.get(self.endpoint.url("models"))).await?;
+        let answer = self.send(self.http.get(self.endpoint.url("models")), MAX_ANSWER).await?;
         let names = answer["data"]
             .as_array()
             .map(|list| list.iter().filter_map(|m| m["id"].as_str()).map(str::to_owned).collect());
@@ -124,12 +129,22 @@ impl Client {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) if response.status().as_u16() == 404 => self.models().await.map(drop),
             Ok(response) => Err(self.refused(response).await),
-            Err(e) => Err(InferError::unavailable(&self.endpoint, &e)),
+            Err(e) => Err(self.unanswered(&e)),
         }
     }
 
-    async fn post(&self, path: &str, body: Value) -> Result<Value, InferError> {
-        self.send(self.http.post(self.endpoint.url(path)).json(&body)).await
+    async fn post(&self, path: &str, body: Value, largest: usize) -> Result<Value, InferError> {
+        self.send(self.http.post(self.endpoint.url(path)).json(&body), largest).await
+    }
+
+    /// Why there is no answer, or no end of it.
+    fn unanswered(&self, e: &reqwest::Error) -> InferError {
+        match e.is_timeout() && !e.is_connect() {
+            true => {
+                InferError::TimedOut { endpoint: self.endpoint.to_string(), after: self.timeout }
+            }
+            false => InferError::unavailable(&self.endpoint, e),
+        }
     }
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
@@ -139,13 +154,20 @@ impl Client {
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Value, InferError> {
+    async fn send(&self, request: RequestBuilder, largest: usize) -> Result<Value, InferError> {
         let sent = self.authorised(request).send().await;
-        let response = sent.map_err(|e| InferError::unavailable(&self.endpoint, &e))?;
+        let response = sent.map_err(|e| self.unanswered(&e))?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let bytes = self.bounded(response).await?;
+        // Nothing compressed was asked for, and what a small body would grow to nobody knows.
+        if let Some(coding) = response.headers().get(reqwest::header::CONTENT_ENCODING)
+            && coding != "identity"
+        {
+            let why = format!("it is compressed ({})", error::shown(coding.as_bytes()));
+            return Err(InferError::malformed(&self.endpoint, why));
+        }
+        let bytes = self.bounded(response, largest).await?;
         let answer: Value = serde_json::from_slice(&bytes).map_err(|e| {
             let why = format!("it is not JSON ({e}): {}", error::shown(&bytes));
             InferError::malformed(&self.endpoint, why)
@@ -154,29 +176,42 @@ impl Client {
     }
 
     async fn refused(&self, response: Response) -> InferError {
-        let status = response.status().as_u16();
+        let status = response.status();
+        if status.is_redirection() {
+            let to = response.headers().get(reqwest::header::LOCATION);
+            let to = to.map_or(&[][..], |to| to.as_bytes());
+            return InferError::redirected(&self.endpoint, status.as_u16(), to);
+        }
         let header = response.headers().get(reqwest::header::RETRY_AFTER);
         let retry_after = header.and_then(|v| v.to_str().ok()).and_then(wait_of);
-        match self.bounded(response).await {
-            Ok(body) => InferError::status(&self.endpoint, status, &body, retry_after),
+        match self.bounded(response, MAX_FRAME).await {
+            Ok(body) => InferError::status(&self.endpoint, status.as_u16(), &body, retry_after),
             Err(e) => e,
         }
     }
 
-    async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, InferError> {
+    async fn bounded(&self, mut response: Response, largest: usize) -> Result<Vec<u8>, InferError> {
         let mut bytes = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(None) => return Ok(bytes),
-                Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER => bytes.extend(chunk),
+                Ok(Some(chunk)) if bytes.len() + chunk.len() <= largest => bytes.extend(chunk),
                 Ok(Some(_)) => {
-                    let why = format!("it is longer than {MAX_ANSWER} bytes");
+                    let begins = error::shown(&bytes);
+                    let why =
+                        format!("it is longer than {largest} bytes and begins with `{begins}`");
                     return Err(InferError::malformed(&self.endpoint, why));
                 }
-                Err(e) => return Err(InferError::unavailable(&self.endpoint, &e)),
+                Err(e) => return Err(self.unanswered(&e)),
             }
         }
     }
+}
+
+/// The longest answer that so many tokens can have; many are in flight at once, so that memory asks for a bound.
+fn largest(max_tokens: Option<usize>) -> usize {
+    let tokens = max_tokens.unwrap_or(usize::MAX);
+    tokens.saturating_mul(MAX_TOKEN).saturating_add(MAX_FRAME).min(MAX_ANSWER)
 }
 
 /// TLS needs one provider of cryptography in the process; whoever comes first installs it.

@@ -155,7 +155,8 @@ impl Completion {
             Some("length") => Finished::Length,
             other => Finished::Other(other.unwrap_or("unknown").to_owned()),
         };
-        let count = |key: &str| answer["usage"][key].as_u64().unwrap_or(0);
+        // Counts are added up later, and no real one comes near this bound.
+        let count = |key: &str| answer["usage"][key].as_u64().unwrap_or(0).min(u32::MAX.into());
         let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
         Ok(Self {
             text: text.to_owned(),

@@ -1,6 +1,7 @@
 //! `ptb eval`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ptb_core::failure::ExitCode;
 use ptb_core::files::write_json;
@@ -22,7 +23,10 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     check(args)?;
     let scratch = tempfile::tempdir().map_err(Fault::harness)?;
     let spec = spec(args, scratch.path())?;
-    let prepared = Prepared::new(spec.clone()).map_err(fault)?;
+    let mut prepared = Prepared::new(spec.clone()).map_err(fault)?;
+    if let Some(seconds) = args.request_timeout {
+        prepared = prepared.with_request_time(Duration::from_secs(seconds.into()));
+    }
     let metrics =
         signals::runtime().map_err(Fault::harness)?.block_on(evaluate(args, &spec, prepared))?;
     if let Some(file) = &args.json_output_file {
