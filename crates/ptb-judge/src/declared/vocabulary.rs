@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::file::quoted;
 
 /// Several times what the largest known vocabularies and lists of merges have.
-const MOST: usize = 1 << 22;
+const MOST: usize = 1 << 21;
 
 /// Tokens by text.
 pub(super) type Ids = HashMap<String, u64>;
