@@ -31,7 +31,8 @@ const REQUEST: &str = "2";
 fn eval(place: &Place, url: &str, out: &str) -> Answer {
     let args = ["eval", "arithmetic", "--model", "mini", "--model-path", "base", "--limit", "40"];
     let more = ["--engine", url, "--out", out, "--request-timeout", REQUEST];
-    place.output(&[&args[..], &more].concat())
+    let more = [&more[..], &["--max-connections", "4"]].concat();
+    place.output(&[&args[..], &more[..]].concat())
 }
 
 /// One message, with the server's address and a hint.
@@ -270,7 +271,8 @@ fn what_was_answered_before_a_server_went_bad_is_kept() {
         eprintln!("{what}: {:.1?}", begin.elapsed());
         let samples = place.path().join(what).join("42/samples.jsonl");
         let kept = fs::read_to_string(&samples).unwrap().lines().count();
-        assert!((5..20).contains(&kept), "{what}: {kept} kept");
+        // Of four in flight one fails, and three may be dropped for it.
+        assert!((16..20).contains(&kept), "{what}: {kept} kept");
         let good = Server::good(Duration::ZERO);
         let done = eval(&place, &good.url, what);
         assert_eq!(done.code, 0, "{}", done.shown());
