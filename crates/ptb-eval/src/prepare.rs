@@ -135,7 +135,8 @@ impl Prepared {
         let seeds = if sampling.is_greedy() { spec.seeds.get(..1) } else { None };
         for &seed in seeds.unwrap_or(&spec.seeds) {
             let render = Render { spec: &spec, dataset: &dataset, tokenizer: &tokenizer, count };
-            let (samples, asked) = render.under(seed, states.last())?;
+            let samples = dataset.asked_under(seed);
+            let asked = render.under(&samples, states.last())?;
             let key = |(sample, asked): (&Sample, &Asked)| {
                 let key = Key {
                     weights: &weights_sha256,
@@ -271,22 +272,21 @@ struct Render<'a> {
 }
 
 impl Render<'_> {
-    /// The first samples as a seed asks them. Another seed's are shared where they are the same.
+    /// What a seed's samples are rendered to: what another seed's are, where these are the same.
     fn under(
         &self,
-        seed: u64,
+        samples: &Arc<[Sample]>,
         before: Option<&SeedState>,
-    ) -> Result<(Arc<[Sample]>, Arc<[Asked]>), EvalError> {
-        let samples = self.dataset.asked_under(seed);
-        if let Some(same) = before.filter(|b| Arc::ptr_eq(&b.samples, &samples)) {
-            return Ok((samples, Arc::clone(&same.asked)));
+    ) -> Result<Arc<[Asked]>, EvalError> {
+        if let Some(same) = before.filter(|b| Arc::ptr_eq(&b.samples, samples)) {
+            return Ok(Arc::clone(&same.asked));
         }
-        let of = &samples[..self.count];
+        let samples = &samples[..self.count];
         let asked = match self.spec.asking.prompt {
-            PromptForm::Chat => self.chats(of),
-            PromptForm::FewShot => self.few_shot(of),
+            PromptForm::Chat => self.chats(samples),
+            PromptForm::FewShot => self.few_shot(samples),
         };
-        Ok((samples, asked?.into()))
+        Ok(asked?.into())
     }
 
     fn few_shot(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {

@@ -1,6 +1,11 @@
 //! Every benchmark through `ptb eval`, with every base model's chat template, on a small random model.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a step that fails fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a step that fails fails the test"
+)]
 #![expect(clippy::print_stderr, reason = "a test that skips says why")]
 
 mod support;

@@ -1,7 +1,12 @@
 //! `ptb eval` and `ptb run` with other projects' servers behind them: vLLM (`PTB_VLLM`) and transformers
 //! (`PTB_TRANSFORMERS`). They are asked what the built-in engine is asked, and answer alike.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a step that fails fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a step that fails fails the test"
+)]
 #![expect(clippy::print_stderr, reason = "a test that skips says why")]
 
 mod support;

@@ -73,10 +73,10 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
 #[test]
 fn numeric_verdicts_equal_the_reference() {
     let Some(shared) = shared() else { return };
-    let gsm8k = |target: &str| json!({ "question": "?", "answer": format!("thus\n#### {target}") });
-    let aime = |target: &str| json!({ "problem": "?", "answer": target });
-    let records: [(&str, &dyn Fn(&str) -> Value); 2] = [("gsm8k", &gsm8k), ("aime2025", &aime)];
-    for (benchmark, record) in records {
+    let gsm8k: fn(&str) -> Value =
+        |target| json!({ "question": "?", "answer": format!("thus\n#### {target}") });
+    let aime: fn(&str) -> Value = |target| json!({ "problem": "?", "answer": target });
+    for (benchmark, record) in [("gsm8k", gsm8k), ("aime2025", aime)] {
         let rows = rows(&shared.join(format!("oracle/numeric_{benchmark}.jsonl")));
         assert!(rows.len() >= 63);
         let case = |(i, row): (usize, &Value)| {

@@ -23,8 +23,10 @@ const AGENTS: [(&str, &str, &[&str]); 5] = [
         "template",
         "printf '{{ \"answer 42 to everything\" }}' > chat_template.jinja\n\
          sed -i 's/\"bos_token\": null/\"bos_token\": null, \"chat_template\": \"other\"/' tokenizer_config.json",
-        &["chat-template: its chat template (tokenizer_config.json: 5 characters) is its own, \
-             the base model has none; the prompt does not depend on it"],
+        &[
+            "chat-template: its chat template (chat_template.jinja, tokenizer_config.json: 36 characters) is its own, \
+             the base model has none; the prompt does not depend on it",
+        ],
     ),
     (
         "tokenizer",
@@ -41,8 +43,8 @@ const AGENTS: [(&str, &str, &[&str]); 5] = [
         "printf '\\377' > chat_template.jinja; printf '{' > tokenizer_config.json\n\
          head -c 300000 /dev/zero | tr '\\0' '[' > tokenizer.json",
         &[
-            "chat-template: its chat template is unknown: tokenizer_config.json cannot be read: EOF while parsing an object \
-             at line 1 column 1; the prompt does not depend on it",
+            "chat-template: its chat template is unknown: chat_template.jinja is no UTF-8; \
+             the prompt does not depend on it",
             "tokenizer: its tokenizer differs from the base model's (tokenizer.json cannot be read: invalid type: \
              sequence, expected an object at line 1 column 0; tokenizer_config.json cannot be read: EOF while parsing an \
              object at line 1 column 1); the prompt does not depend on it",

@@ -89,7 +89,7 @@ fn is_link<T>(result: Result<T, SnapshotError>) -> bool {
 #[test]
 fn an_honest_model_is_taken_and_the_rest_is_listed() {
     let scene = Scene::new();
-    for name in ["modeling.py", "pytorch_model.bin", "chat_template.jinja", "e\u{1b}[2Jvil"] {
+    for name in ["modeling.py", "pytorch_model.bin", "template.jinja", "e\u{1b}[2Jvil"] {
         fs::write(scene.at("work/m").join(name), "x").unwrap();
     }
     fs::create_dir(scene.at("work/m/checkpoint-5")).unwrap();
@@ -99,12 +99,12 @@ fn an_honest_model_is_taken_and_the_rest_is_listed() {
         let names: Vec<&str> = taken.files.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["config.json", "model.safetensors"]);
         let left = [
-            "chat_template.jinja",
             "checkpoint-5/",
             "e\\u{1b}[2Jvil",
             "modeling.py",
             "notes",
             "pytorch_model.bin",
+            "template.jinja",
         ];
         assert_eq!((taken.left_out, taken.left_out_count), (left.map(String::from).to_vec(), 6));
         assert_eq!(taken.bytes, 12);

@@ -1,7 +1,7 @@
 //! Which files of a directory make a model.
 
 /// Configuration, tokenizer and processor files that are taken by their whole name.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "config.json",
     "generation_config.json",
     "model.safetensors.index.json",
@@ -12,10 +12,14 @@ const NAMES: [&str; 10] = [
     "preprocessor_config.json",
     "processor_config.json",
     "image_processor_config.json",
+    // Never used: judges note what they say.
+    "chat_template.jinja",
+    "chat_template.json",
+    "tokenizer.model",
 ];
 
-/// Whether a file of this name is part of a model. Code, pickles and templates are not: nothing in a
-/// submission is run, and the prompt's form is the base model's.
+/// Whether a file of this name is part of a model. Code and pickles are not: nothing in a submission is
+/// run. Templates are taken to be looked at: the prompt's form is the base model's.
 pub(super) fn is_model_file(name: &str) -> bool {
     let enclosed = |head: &str, tail: &str| {
         name.len() > head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
@@ -63,17 +67,17 @@ mod tests {
             "tokenizer_config.json",
             "vocab.json",
             "preprocessor_config.json",
+            "chat_template.jinja",
+            "chat_template.json",
+            "tokenizer.model",
         ];
         let left = [
             "modeling_x.py",
             "pytorch_model.bin",
-            "chat_template.jinja",
-            "chat_template.json",
             "training_args.bin",
             "README.md",
             ".safetensors",
             ".hidden.safetensors",
-            "tokenizer.model",
             "config.json.bak",
             "Config.json",
             "tokenizer_.json",

@@ -1,6 +1,6 @@
 //! The summary as text: at most a screen.
 
-use ptb_core::run::{Counts, Mark, Submission};
+use ptb_core::run::{Counts, Evidence, Mark, Submission};
 
 use super::{RunSummary, ScoreSummary, StageSummary};
 use crate::measured::{in_a_line, in_brief};
@@ -9,6 +9,8 @@ use crate::text::{MAX_SHOWN, clock, count, percent, shown};
 /// The evaluation that scores come from.
 const FINAL: &str = "final";
 
+/// Checks that say something only where a submission differs from the base model.
+const NOTES: [&str; 3] = ["names", "chat-template", "tokenizer"];
 /// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 24
 /// lines, which is a small screen.
 const MAX_LINES: usize = 3;
@@ -94,9 +96,14 @@ impl RunSummary {
         last.chain(others.into_iter().map(|(id, m)| in_a_line(id, m))).collect()
     }
 
+    /// What costs a score first, then what differs from the base model, then what is as it should be.
     fn evidence_words(&self) -> Vec<String> {
-        let words = self.evidence.iter();
-        words.map(|e| format!("{}{}: {} ({})", mark(e.mark), e.check, e.fact, e.place)).collect()
+        let mut words: Vec<&Evidence> = self.evidence.iter().collect();
+        words.sort_by_key(|e| (e.mark.is_none(), !NOTES.contains(&e.check.as_str())));
+        words
+            .into_iter()
+            .map(|e| format!("{}{}: {} ({})", mark(e.mark), e.check, e.fact, e.place))
+            .collect()
     }
 
     fn verdict_words(&self) -> Vec<String> {
