@@ -56,6 +56,7 @@ impl Prepared {
                 i + 1,
                 passes.len()
             )));
+            serve.give_up().await;
             tokio::select! {
                 () = cancel.cancelled() => return Err(EvalError::Cancelled),
                 () = tokio::time::sleep(PAUSE) => {}

@@ -28,6 +28,9 @@ pub trait Serve: Send {
     /// As starting an engine.
     fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>>;
 
+    /// Ends an engine that failed, though it may still run: the next one is a fresh one.
+    fn give_up(&mut self) -> BoxFuture<'_, ()>;
+
     /// Whether an engine that fails is worth another one: not so for a server that somebody else runs.
     fn starts(&self) -> bool;
 }
@@ -47,6 +50,10 @@ impl Serve for Given<'_> {
             output: "no engine was given".to_owned(),
         };
         Box::pin(async move { self.0.ok_or_else(none) })
+    }
+
+    fn give_up(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 
     fn starts(&self) -> bool {

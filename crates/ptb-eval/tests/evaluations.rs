@@ -217,6 +217,7 @@ async fn a_fifth_of_requests_failing_in_six_ways_changes_no_number() {
 struct Engines {
     all: Vec<Running>,
     given: usize,
+    given_up: usize,
 }
 
 impl Serve for Engines {
@@ -226,8 +227,13 @@ impl Serve for Engines {
 
     fn engine(&mut self) -> BoxFuture<'_, Result<&Running, StartError>> {
         self.given += 1;
-        let which = (self.given - 1).min(self.all.len() - 1);
+        let which = self.given_up.min(self.all.len() - 1);
         Box::pin(async move { Ok(&self.all[which]) })
+    }
+
+    fn give_up(&mut self) -> BoxFuture<'_, ()> {
+        self.given_up += 1;
+        Box::pin(async {})
     }
 
     fn starts(&self) -> bool {
@@ -251,7 +257,7 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
     .await;
     let mut spec = EvalSpec { max_connections: 1, ..spec(home.path(), 8) };
     spec.benchmark.value.evaluate.ladder = vec![8, 4];
-    let mut engines = Engines { all: vec![one, two], given: 0 };
+    let mut engines = Engines { all: vec![one, two], given: 0, given_up: 0 };
     let said = Mutex::new(Vec::new());
     let tell = |told| match told {
         Told::Said(line) => said.lock().unwrap().push(line),
@@ -261,7 +267,7 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
     let evaluation = prepared.evaluate(&mut engines, &tell, &CancellationToken::new()).await;
     let metrics = evaluation.unwrap().metrics;
     // Five answers of the first (it was also asked how it takes prompts), then three more tries of the second in vain.
-    assert_eq!((metrics.n, metrics.reduced, engines.given), (8, 11, 5));
+    assert_eq!((metrics.n, metrics.reduced, engines.given, engines.given_up), (8, 11, 5, 4));
     let said = said.into_inner().unwrap();
     assert!(said.len() == 4 && said[3].contains("11 completions are missing"), "{said:?}");
     assert!(said[3].contains("at most 8 tokens"), "{said:?}");
@@ -282,7 +288,7 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
 async fn an_engine_that_never_serves_ends_in_its_own_words() {
     let home = tempfile::tempdir().unwrap();
     let (_, engine) = serve(|_, _| refused()).await;
-    let mut engines = Engines { all: vec![engine], given: 0 };
+    let mut engines = Engines { all: vec![engine], given: 0, given_up: 0 };
     let prepared = Prepared::new(spec(home.path(), 2)).unwrap();
     let e = prepared.evaluate(&mut engines, &|_| {}, &CancellationToken::new()).await.unwrap_err();
     assert!(e.to_string().contains("gone"), "{e}");

@@ -145,6 +145,10 @@ impl Serve for Server {
         })
     }
 
+    fn give_up(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.stop())
+    }
+
     fn starts(&self) -> bool {
         ours(&self.name).is_some()
     }
