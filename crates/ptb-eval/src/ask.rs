@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
 use crate::level::Level;
-use crate::prepare::{Asked, Prepared};
+use crate::prepare::Prepared;
+use crate::render::Asked;
 use crate::silence::Silence;
 use crate::store::SampleRecord;
 

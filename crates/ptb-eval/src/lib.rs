@@ -22,6 +22,7 @@ mod pass;
 mod patience;
 mod prepare;
 mod provenance;
+mod render;
 mod rescore;
 mod serve;
 mod silence;

@@ -9,21 +9,17 @@ use ptb_core::files::{sha256_file, sha256_hex};
 use ptb_core::registry::{Asking, Benchmark, Chat, Entry, PromptForm, SamplingChoice};
 use ptb_core::seed::request_seed;
 use ptb_model::{Checkpoint, Config, GenerationConfig, Links, ModelDir, Sampling, Tokenizer};
-use ptb_tasks::chat::{ChatTemplate, RenderRequest};
 use ptb_tasks::data::{Dataset, Sample, load};
-use ptb_tasks::prompt::{FewShotPrompter, Prompter};
-use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{EvalError, of_model};
 use crate::grader::Grader;
+use crate::render::{Asked, Render, encode};
 use crate::store::{SampleRecord, Store};
 
 /// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
 const REQUEST_TIME: Duration = Duration::from_secs(3600);
-/// The day that chat templates which ask for it are told: prompts must not change with the calendar.
-const PROMPT_DATE: jiff::civil::Date = jiff::civil::date(2026, 1, 15);
 
 /// What is evaluated, and how.
 #[derive(Debug, Clone)]
@@ -54,17 +50,6 @@ pub struct EvalSpec {
     pub max_connections: usize,
     /// `eval/<id>/`.
     pub out: PathBuf,
-}
-
-/// One prompt, rendered.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    /// The chat messages; none where the prompt is plain text.
-    pub(crate) messages: Vec<Value>,
-    /// The rendered text.
-    pub(crate) text: String,
-    /// Its token ids.
-    pub(crate) tokens: Vec<u32>,
 }
 
 /// One seed's completions: the keys they must have, and those that are there.
@@ -260,82 +245,5 @@ fn settings(spec: &EvalSpec, sampling: &Sampling, stop: &[String]) -> Value {
         "stop": stop,
         key: form,
         "tokenizer": if spec.tokenizer_dir.is_some() { "base" } else { "submission" },
-    })
-}
-
-/// What is asked, from samples to token ids.
-struct Render<'a> {
-    spec: &'a EvalSpec,
-    dataset: &'a Dataset,
-    tokenizer: &'a Tokenizer,
-    count: usize,
-}
-
-impl Render<'_> {
-    /// What a seed's samples are rendered to: what another seed's are, where these are the same.
-    fn under(
-        &self,
-        samples: &Arc<[Sample]>,
-        before: Option<&SeedState>,
-    ) -> Result<Arc<[Asked]>, EvalError> {
-        if let Some(same) = before.filter(|b| Arc::ptr_eq(&b.samples, samples)) {
-            return Ok(Arc::clone(&same.asked));
-        }
-        let samples = &samples[..self.count];
-        let asked = match self.spec.asking.prompt {
-            PromptForm::Chat => self.chats(samples),
-            PromptForm::FewShot => self.few_shot(samples),
-        };
-        Ok(asked?.into())
-    }
-
-    fn few_shot(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {
-        let prompter = FewShotPrompter::new(&self.spec.benchmark, self.dataset)?;
-        let asked = |sample| {
-            // No template gives the text that begins every sequence of the model.
-            let text = format!("{}{}", self.spec.chat.bos_token, prompter.text(sample)?);
-            self.asked(Vec::new(), text)
-        };
-        samples.par_iter().map(asked).collect()
-    }
-
-    fn chats(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {
-        let prompter = Prompter::new(&self.spec.benchmark, self.dataset)?;
-        let template = ChatTemplate::new(&self.spec.chat_template)?;
-        let kwargs = serde_json::Map::new();
-        let asked = |sample: &Sample| {
-            let messages: Vec<Value> = prompter
-                .messages(sample)?
-                .iter()
-                .map(|m| json!({"role": m.role, "content": m.content}))
-                .collect();
-            let text = template.render(&RenderRequest {
-                messages: &messages,
-                tools: Some(&sample.tools[..]).filter(|tools| !tools.is_empty()),
-                kwargs: &kwargs,
-                bos_token: &self.spec.chat.bos_token,
-                date: PROMPT_DATE,
-                add_generation_prompt: true,
-            })?;
-            self.asked(messages, text)
-        };
-        samples.par_iter().map(asked).collect()
-    }
-
-    fn asked(&self, messages: Vec<Value>, text: String) -> Result<Asked, EvalError> {
-        let tokens = encode(self.spec, self.tokenizer, &text)?;
-        Ok(Asked { messages, text, tokens })
-    }
-}
-
-/// Token ids of a text that has its special tokens already.
-pub(crate) fn encode(
-    spec: &EvalSpec,
-    tokenizer: &Tokenizer,
-    text: &str,
-) -> Result<Vec<u32>, EvalError> {
-    tokenizer.encode(text, false).map_err(|reason| EvalError::Tokenizer {
-        dir: spec.tokenizer_dir.clone().unwrap_or_else(|| spec.model_dir.clone()),
-        reason,
     })
 }

@@ -102,6 +102,12 @@ impl Server {
         self.running.as_ref().is_some_and(Running::alive)
     }
 
+    /// Whether it holds memory of a GPU, which others may be waiting for.
+    pub(crate) fn holds_gpu(&self) -> bool {
+        let launched = self.running.as_ref().and_then(Running::launched);
+        launched.is_some_and(|launched| launched.gpu_share.is_some())
+    }
+
     /// Ends what was started.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Notice;
 use crate::engine::{Served, Server};
 
-/// How long an idle engine is kept.
+/// How long an idle engine is kept, unless it holds a GPU.
 const WARM: Duration = Duration::from_secs(300);
 
 /// Evaluates snapshots for the door, one at a time.
@@ -122,6 +122,10 @@ impl DoorEvaluator {
                 tell("loading", 0, 0);
             }
             let result = prepared.evaluate(server, &watch, &cancel).await;
+            // The agent's next step wants the GPU that it waited beside.
+            if server.holds_gpu() {
+                server.stop().await;
+            }
             drop(warm);
             self.cool_later();
             result
