@@ -16,6 +16,11 @@ use crate::score::{Graded, Reply, ToolCall};
 
 /// How many ids a message names.
 const NAMED: usize = 5;
+/// What a line is.
+const LINE: &str = "a line is an object with `id` and `completion`";
+/// What the calls of a line are.
+const CALLS: &str = "write \"tool_calls\": [{\"name\": \"f\", \"arguments\": {\"x\": 1}}], where the API has the same \
+                     within `function`";
 
 /// One line out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +67,7 @@ pub enum ScoreError {
         source: std::io::Error,
     },
     /// A line is wrong.
-    #[error("{file}:{line}: {reason}; hint: a line is an object with `id` and `completion`")]
+    #[error("{file}:{line}: {reason}; hint: {hint}")]
     Line {
         /// The completions' name.
         file: String,
@@ -70,6 +75,8 @@ pub enum ScoreError {
         line: usize,
         /// What is wrong.
         reason: String,
+        /// What is right.
+        hint: &'static str,
     },
     /// Samples without a completion.
     #[error(
@@ -145,6 +152,7 @@ fn read(
     let places: HashMap<&str, usize> =
         samples.iter().enumerate().map(|(i, s)| (s.id.as_str(), i)).collect();
     let mut given: Vec<Option<Given>> = samples.iter().map(|_| None).collect();
+    let mut hint = LINE;
     let read = for_each_record(reader, lines::LONGEST_LINE, |number, mut record| {
         let id = record_id(&record, number)?;
         let unknown =
@@ -152,7 +160,7 @@ fn read(
         let place = *places.get(id.as_str()).ok_or_else(unknown)?;
         let slot = given.get_mut(place).filter(|slot| slot.is_none());
         let slot = slot.ok_or_else(|| format!("sample `{id}` has a completion already"))?;
-        let tool_calls = tool_calls(record.remove("tool_calls"))?;
+        let tool_calls = tool_calls(record.remove("tool_calls")).inspect_err(|_| hint = CALLS)?;
         let completion = match record.remove("completion") {
             Some(Value::String(text)) => text,
             // A reply that is calls alone has no text.
@@ -167,7 +175,9 @@ fn read(
     });
     read.map_err(|fault| match fault {
         LineFault::Io(source) => ScoreError::Read { file: file.to_owned(), source },
-        LineFault::Bad(line, reason) => ScoreError::Line { file: file.to_owned(), line, reason },
+        LineFault::Bad(line, reason) => {
+            ScoreError::Line { file: file.to_owned(), line, reason, hint }
+        }
     })?;
     Ok(given)
 }

@@ -32,7 +32,7 @@ pub enum TaskError {
     /// The dataset is not in the local cache of the hub.
     #[error(
         "{repo} at revision {revision} is not in the hub cache {} ({reason}); hint: run `{command}`, \
-         or use a local copy (data: --data PATH, or [data] in the experiment file; a model: `path` under [base] in \
+         or use a local copy (data: --data PATH, in an experiment file NAME = \"PATH\" under [data]; a model: `path` under [base] in \
          models/NAME.toml of a --registry folder)",
         cache.display()
     )]
@@ -84,6 +84,14 @@ pub enum TaskError {
         /// What it cannot do.
         reason: String,
     },
+}
+
+impl TaskError {
+    /// The message without its hint, for errors that bring another one.
+    pub(crate) fn without_hint(&self) -> String {
+        let text = self.to_string();
+        text.rsplit_once("; hint: ").map_or(text.as_str(), |(said, _)| said).to_owned()
+    }
 }
 
 /// The first characters of a text from outside, for messages.

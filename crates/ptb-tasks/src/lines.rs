@@ -36,8 +36,11 @@ pub(crate) fn for_each_record(
         if line.len() > longest {
             return Err(LineFault::Bad(number, format!("the line is longer than {longest} bytes")));
         }
-        let bytes =
-            if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+        // Without its end: what breaks off there is told as such, not as a line break within a text.
+        let bytes = line.strip_suffix(b"\n").unwrap_or(&line);
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        let mark = if number == 1 { &b"\xef\xbb\xbf"[..] } else { b"" };
+        let bytes = bytes.strip_prefix(mark).unwrap_or(bytes);
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
@@ -56,6 +59,11 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
             // The parser counts lines of its own input, of which there is one here.
             let reason = e.to_string();
             let reason = reason.split(" at line ").next().unwrap_or(&reason);
+            let reason = match reason.strip_prefix("EOF while parsing ") {
+                Some("a string") => "it ends in the middle of a text".to_owned(),
+                Some(what) => format!("it ends in the middle of {what}"),
+                None => reason.to_owned(),
+            };
             Err(format!("the line is not JSON: {reason} (column {})", e.column()))
         }
     }
@@ -121,7 +129,7 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 11] = [
             (b"{}\n{\"a\":}\n", "2: the line is not JSON: expected value (column 6)"),
             (b"{}\n\n[1]\n", "3: the line holds a list, not an object"),
             (b"{}\n\xff\n", "2: the line is not UTF-8 text"),
@@ -129,7 +137,19 @@ mod tests {
             (b"{} {}", "1: the line is not JSON: trailing characters (column 4)"),
             (b"{\"id\":{}}", "1: the field `id` holds an object, not a string or a number"),
             (b"{}\n\xef\xbb\xbf{}", "2: the line is not JSON: expected value (column 1)"),
-            (b"{\"a\":1", "1: the line is not JSON: EOF while parsing an object (column 6)"),
+            (b"{\"a\":1", "1: the line is not JSON: it ends in the middle of an object (column 6)"),
+            (
+                b"{\"a\":\"b\n{}",
+                "1: the line is not JSON: it ends in the middle of a text (column 7)",
+            ),
+            (
+                b"{}\n{\"a\":\"b\r\n",
+                "2: the line is not JSON: it ends in the middle of a text (column 7)",
+            ),
+            (
+                b"{\"a\":\"b\tc\"}",
+                "1: the line is not JSON: control character (\\u0000-\\u001F) found while parsing a string (column 8)",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(read(text, 30).unwrap_err(), expected);

@@ -248,7 +248,7 @@ fn a_file_of_the_hub_must_be_the_one_that_is_named() {
     assert_eq!(load_with(&benchmark, None, &cache).unwrap().train().unwrap().len(), 1);
     fs::write(&test, "").unwrap();
     let e = load_with(&benchmark, None, &cache).unwrap_err().to_string();
-    assert!(e.contains("it is not the file that built-in names"), "{e}");
+    assert!(e.contains("it is not the file that the benchmark gsm8k names"), "{e}");
 }
 
 /// What a benchmark's data says, wrong in every column that it names.

@@ -55,7 +55,7 @@ fn completions_that_are_wrong_are_named_by_their_line() {
         (
             "truncated",
             GOOD.as_bytes()[..GOOD.len() - 8].to_vec(),
-            &["completions.jsonl:2", "EOF while parsing"],
+            &["completions.jsonl:2", "it ends in the middle of a text"],
         ),
         (
             "no completion",
@@ -106,7 +106,7 @@ fn completions_that_are_wrong_are_named_by_their_line() {
         (
             "calls",
             second("{\"id\": \"2\", \"tool_calls\": [{\"nam\": 1}]}"),
-            &["`tool_calls` is not a list of objects"],
+            &["`tool_calls` is not a list of objects", "write \"tool_calls\": [{\"name\""],
         ),
     ];
     for (what, completions, words) in cases {
@@ -123,7 +123,7 @@ fn data_that_are_wrong_are_named_by_their_line() {
         (
             "truncated",
             DATA.as_bytes()[..DATA.len() - 8].to_vec(),
-            &["test.jsonl:2", "EOF while parsing"],
+            &["test.jsonl:2", "it ends in the middle of a text"],
         ),
         (
             "other columns",

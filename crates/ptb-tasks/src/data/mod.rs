@@ -22,6 +22,9 @@ use hub::HubCache;
 
 /// Largest data file that is read, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
+/// How data are named: `ptb run` knows no `--data`.
+const OWN_DATA: &str = "name the dataset's folder or test file: --data PATH, or in an experiment file NAME = \"PATH\" \
+                        under [data]";
 
 /// Records with their 1-based lines or rows.
 type Records = Vec<(usize, Map<String, Value>)>;
@@ -234,17 +237,16 @@ fn read_split(
     path: &Path,
     expected: Option<&str>,
 ) -> Result<(Vec<Sample>, String), TaskError> {
-    let bytes = ptb_core::files::read_bounded(path, LARGEST_FILE).map_err(|e| {
-        read_error(path, &e.to_string(), "give the dataset's folder or test file with --data PATH")
-    })?;
+    let bytes = ptb_core::files::read_bounded(path, LARGEST_FILE)
+        .map_err(|e| read_error(path, &e.to_string(), OWN_DATA))?;
     let sha256 = ptb_core::files::sha256_hex(&bytes);
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
         let reason = format!(
-            "it is not the file that {} names: its SHA-256 is {sha256} instead of {expected}",
-            benchmark.source
+            "it is not the file that the benchmark {} names: its SHA-256 is {sha256} instead of {expected}",
+            benchmark.id
         );
-        let hint = "remove it and fetch it again, or give data of your own with --data PATH";
-        return Err(read_error(path, &reason, hint));
+        let hint = format!("remove it and fetch it again, or {OWN_DATA}");
+        return Err(read_error(path, &reason, &hint));
     }
     let records = if ends_in(path, "parquet") {
         parquet::read(path, bytes)?

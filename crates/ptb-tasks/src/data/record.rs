@@ -20,15 +20,19 @@ pub(super) fn samples(
 ) -> Result<Vec<Sample>, TaskError> {
     let mut lines_of: HashMap<String, usize> = HashMap::with_capacity(records.len());
     let mut samples = Vec::with_capacity(records.len());
+    let place = match benchmark.source.as_str() {
+        "built-in" => "the benchmark's file",
+        file => file,
+    };
     for (line, record) in records {
         let fail = |reason: String| TaskError::Record {
             path: path.to_owned(),
             line,
             reason,
-            hint: format!("correct the line, or [data] in {}", benchmark.source),
+            hint: format!("correct the line, or the fields that [data] in {place} names"),
         };
         let sample = sample(&benchmark.value.data, line, record).map_err(fail)?;
-        check(&benchmark.value.scorer, &sample).map_err(|e| fail(e.to_string()))?;
+        check(&benchmark.value.scorer, &sample).map_err(|e| fail(e.without_hint()))?;
         if let Some(before) = lines_of.insert(sample.id.clone(), line) {
             return Err(fail(format!("the id `{}` is that of line {before} as well", sample.id)));
         }
