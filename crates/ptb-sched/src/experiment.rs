@@ -13,6 +13,7 @@ use ptb_runner::unknown_engine;
 use thiserror::Error;
 
 use crate::file::ExperimentFile;
+use crate::home::{hint_for, pointed};
 use crate::values::AgentRef;
 
 /// Longest budget accepted, in hours (a month): larger numbers are slips of the pen.
@@ -51,7 +52,7 @@ impl Experiment {
     /// Reads and checks an experiment file against a registry.
     pub fn read(path: &Path, registry: &Registry) -> Result<Self, ExperimentError> {
         let text = UserFile::read(path).map_err(Box::new)?;
-        let file: ExperimentFile = text.parse().map_err(Box::new)?;
+        let file: ExperimentFile = text.parse().map_err(|e| Box::new(pointed(e)))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         Check { text: &text, file: &file, folder: &folder, registry }.experiment(path)
@@ -295,6 +296,9 @@ impl Check<'_> {
     fn benchmarks(&self) -> Checked<Vec<String>> {
         let file = self.file;
         for id in file.data.keys() {
+            if let (Err(_), Some(hint)) = (self.registry.benchmark(id), hint_for(id)) {
+                return self.fault(id, format!("`{id}` is no benchmark"), hint);
+            }
             self.named(id, self.registry.benchmark(id))?;
         }
         if file.benchmarks.0 == ["all"] {

@@ -8,6 +8,7 @@
 
 mod experiment;
 mod file;
+mod home;
 mod local;
 mod values;
 

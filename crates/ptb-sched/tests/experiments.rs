@@ -90,6 +90,27 @@ fn bad_files_are_told_with_line_and_hint() {
         ),
         ("hours = 1", "[[binds]]\nhost = \"copy\"\ninside = \"x\"", "is not absolute", "from /"),
         ("hours = 1", "hours = [[[", "e.toml:4:", ""),
+        (
+            "hours = 1",
+            "[evaluate]\nengine = \"vllm\"",
+            "e.toml:5:1: unknown field `engine`",
+            "`engine` belongs at the top, above the tables",
+        ),
+        ("hours = 1", "limit = 3", "unknown field `limit`", "`limit` belongs under [evaluate]"),
+        ("hours = 1", "slots = 3", "unknown field `slots`", "`slots` belongs under [scheduler]"),
+        (
+            "hours = 1",
+            "[data]\ngsm8k = \"d\"\nengine = \"vllm\"",
+            "e.toml:6:1: `engine` is no benchmark",
+            "`engine` belongs at the top, above the tables",
+        ),
+        (
+            "hours = 1",
+            "[data]\ngsm8k = \"d\"\nrepeats = 3",
+            "e.toml:6:11: `repeats` is no benchmark",
+            "`repeats` belongs at the top, above the tables",
+        ),
+        ("hours = 1", "[data]\ngsm8k = 3", "e.toml:5:9: invalid type: integer `3`", ""),
     ];
     read(GOOD).unwrap();
     for (from, to, message, hint) in cases {
