@@ -109,6 +109,12 @@ async fn refusals_are_told_apart_by_whether_to_come_back() {
         assert!(e.to_string().contains("busy") && !e.to_string().contains('<'), "{e}");
     }
     for (status, body, text) in [
+        (
+            "401 Unauthorized",
+            "{}",
+            "hint: give the server's key in the environment variable PTB_ENGINE_KEY",
+        ),
+        ("404 Not Found", "{}", "(http://HOST/v1?chat)"),
         ("400 Bad Request", r#"{"error": {"message": "too long"}}"#, "status 400: too long"),
         ("400 Bad Request", r#"{"detail": "prompt must be a string."}"#, "prompt must be a string"),
         ("401 Unauthorized", r#"{"message": "no key"}"#, "no key"),
@@ -117,6 +123,24 @@ async fn refusals_are_told_apart_by_whether_to_come_back() {
         let e = fault_of(http(status, "", body)).await;
         assert!(matches!(e, InferError::Rejected { .. }) && !e.retryable(), "{status}: {e:?}");
         assert!(e.to_string().contains(text), "{e}");
+    }
+}
+
+#[tokio::test]
+async fn no_message_shows_the_key() {
+    let key = "sk-0123456789";
+    for (status, headers, body) in [
+        ("401 Unauthorized", "", r#"{"error": {"message": "wrong key: sk-0123456789"}}"#),
+        ("200 OK", "", r#"{"error": {"message": "wrong key: sk-0123456789", "code": 403}}"#),
+        ("503 Service Unavailable", "", "<p>sk-0123456789</p>"),
+        ("200 OK", "", "sk-0123456789 is no JSON"),
+        ("302 Found", "location: http://other/?key=sk-0123456789\r\n", ""),
+    ] {
+        let server = Odd::new(http(status, headers, body), Duration::ZERO);
+        let client = server.client().with_key(Some(key.to_owned()));
+        let e = client.complete(&ask()).await.unwrap_err();
+        assert!(e.to_string().contains("***"), "{status}: {e}");
+        assert!(!format!("{e} {e:?} {client:?}").contains(key), "{status}: {e:?}");
     }
 }
 

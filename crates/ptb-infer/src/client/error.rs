@@ -54,7 +54,8 @@ pub enum InferError {
     },
     /// The server will not serve this request, now or later.
     #[error(
-        "{endpoint} refused the request with status {status}: {message}\nhint: correct the request"
+        "{endpoint} refused the request with status {status}: {message}\nhint: {}",
+        refusal_hint(*status)
     )]
     Rejected {
         /// Who was asked.
@@ -123,14 +124,15 @@ impl InferError {
         Self::Malformed { endpoint: endpoint.to_string(), why: why.into() }
     }
 
-    /// What an answer of status 200 says went wrong, if it does: some servers and proxies put the real status
-    /// into the body.
-    pub(super) fn inside(endpoint: &Endpoint, answer: &Value) -> Option<Self> {
-        let error = answer.get("error").filter(|e| !e.is_null())?;
+    /// What an answer of status 200 with an `error` in it says went wrong: some servers and proxies put the real
+    /// status into the body.
+    pub(super) fn inside(endpoint: &Endpoint, answer: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(answer).unwrap_or(Value::Null);
+        let error = &json["error"];
         let code = error["code"].as_u64().or(error["status"].as_u64());
         let code =
             code.and_then(|code| u16::try_from(code).ok()).filter(|c| (400..600).contains(c));
-        Some(Self::status(endpoint, code.unwrap_or(500), answer.to_string().as_bytes(), None))
+        Self::status(endpoint, code.unwrap_or(500), answer, None)
     }
 
     pub(super) fn status(
@@ -161,6 +163,18 @@ impl InferError {
             },
             _ => Self::Rejected { endpoint, status, message },
         }
+    }
+}
+
+/// What to do about a status by which a server refuses for good.
+fn refusal_hint(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "give the server's key in the environment variable PTB_ENGINE_KEY",
+        404 | 405 => {
+            "check that the address is the root of an OpenAI-compatible API (http://HOST/v1); a server without \
+             /completions, which takes messages alone, is named with `?chat` at the end (http://HOST/v1?chat)"
+        }
+        _ => "correct the request",
     }
 }
 

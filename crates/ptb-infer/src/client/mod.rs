@@ -9,6 +9,7 @@ pub use error::InferError;
 pub(crate) use error::MODEL_FAULT;
 pub use request::{ChatCall, Completion, CompletionRequest, Finished, Prompt};
 
+use std::fmt;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -17,10 +18,35 @@ use serde_json::Value;
 
 /// The largest answer that is read, whatever was asked for.
 const MAX_ANSWER: usize = 64 << 20;
+/// The same of a list of models.
+const MAX_MODELS: usize = 4 << 20;
 /// What an answer may hold beside its tokens, and with each of them: a long token, every character an escape.
 const MAX_FRAME: usize = 4 << 20;
 const MAX_TOKEN: usize = 4 << 10;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// What opens a server. It is sent, and shown to nobody.
+#[derive(Clone)]
+struct Key(String);
+
+impl Key {
+    /// Keys that are shorter are words such as `EMPTY`, for servers that look at none.
+    const SHORTEST: usize = 8;
+
+    /// A text with the key's places blotted out.
+    fn blotted(&self, text: &[u8]) -> Vec<u8> {
+        if self.0.len() < Self::SHORTEST {
+            return text.to_vec();
+        }
+        String::from_utf8_lossy(text).replace(&self.0, "***").into_bytes()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// Speaks to one endpoint. Cheap to clone; connections are kept and shared.
 #[derive(Debug, Clone)]
@@ -29,7 +55,7 @@ pub struct Client {
     endpoint: Endpoint,
     timeout: Duration,
     model: Option<String>,
-    key: Option<String>,
+    key: Option<Key>,
     token_ids: bool,
 }
 
@@ -59,10 +85,10 @@ impl Client {
         self
     }
 
-    /// Sends `Authorization: Bearer KEY`.
+    /// Sends `Authorization: Bearer KEY`. Where a server's refusal repeats the key, the message does not.
     #[must_use]
     pub fn with_key(mut self, key: Option<String>) -> Self {
-        self.key = key;
+        self.key = key.map(Key);
         self
     }
 
@@ -111,7 +137,7 @@ impl Client {
     /// # Errors
     /// See [`InferError`].
     pub async fn models(&self) -> Result<Vec<String>, InferError> {
-        let answer = self.send(self.http.get(self.endpoint.url("models")), MAX_ANSWER).await?;
+        let answer = self.send(self.http.get(self.endpoint.url("models")), MAX_MODELS).await?;
         let names = answer["data"]
             .as_array()
             .map(|list| list.iter().filter_map(|m| m["id"].as_str()).map(str::to_owned).collect());
@@ -149,7 +175,7 @@ impl Client {
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.key {
-            Some(key) => request.bearer_auth(key),
+            Some(key) => request.bearer_auth(&key.0),
             None => request,
         }
     }
@@ -169,23 +195,34 @@ impl Client {
         }
         let bytes = self.bounded(response, largest).await?;
         let answer: Value = serde_json::from_slice(&bytes).map_err(|e| {
-            let why = format!("it is not JSON ({e}): {}", error::shown(&bytes));
+            let why = format!("it is not JSON ({e}): {}", error::shown(&self.blotted(&bytes)));
             InferError::malformed(&self.endpoint, why)
         })?;
-        InferError::inside(&self.endpoint, &answer).map_or(Ok(answer), Err)
+        match answer.get("error") {
+            None | Some(Value::Null) => Ok(answer),
+            Some(_) => Err(InferError::inside(&self.endpoint, &self.blotted(&bytes))),
+        }
+    }
+
+    /// Words of the server, fit for a message.
+    fn blotted(&self, text: &[u8]) -> Vec<u8> {
+        self.key.as_ref().map_or_else(|| text.to_vec(), |key| key.blotted(text))
     }
 
     async fn refused(&self, response: Response) -> InferError {
         let status = response.status();
         if status.is_redirection() {
             let to = response.headers().get(reqwest::header::LOCATION);
-            let to = to.map_or(&[][..], |to| to.as_bytes());
-            return InferError::redirected(&self.endpoint, status.as_u16(), to);
+            let to = self.blotted(to.map_or(&[][..], |to| to.as_bytes()));
+            return InferError::redirected(&self.endpoint, status.as_u16(), &to);
         }
         let header = response.headers().get(reqwest::header::RETRY_AFTER);
         let retry_after = header.and_then(|v| v.to_str().ok()).and_then(wait_of);
         match self.bounded(response, MAX_FRAME).await {
-            Ok(body) => InferError::status(&self.endpoint, status.as_u16(), &body, retry_after),
+            Ok(body) => {
+                let body = self.blotted(&body);
+                InferError::status(&self.endpoint, status.as_u16(), &body, retry_after)
+            }
             Err(e) => e,
         }
     }
@@ -197,7 +234,7 @@ impl Client {
                 Ok(None) => return Ok(bytes),
                 Ok(Some(chunk)) if bytes.len() + chunk.len() <= largest => bytes.extend(chunk),
                 Ok(Some(_)) => {
-                    let begins = error::shown(&bytes);
+                    let begins = error::shown(&self.blotted(&bytes));
                     let why =
                         format!("it is longer than {largest} bytes and begins with `{begins}`");
                     return Err(InferError::malformed(&self.endpoint, why));

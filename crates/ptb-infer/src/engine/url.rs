@@ -7,6 +7,9 @@ use futures::future::BoxFuture;
 use super::{Engine, Isolation, Running, ServeSpec, StartError};
 use crate::client::{Client, Endpoint, InferError};
 
+/// The environment variable that holds a server's key.
+const KEY: &str = "PTB_ENGINE_KEY";
+
 /// Time for the first question.
 const CHECK_TIME: Duration = Duration::from_secs(20);
 
@@ -40,7 +43,7 @@ impl Url {
         self
     }
 
-    /// Sends a key with every request.
+    /// Sends a key with every request; without one, what `PTB_ENGINE_KEY` holds is sent, if anything.
     #[must_use]
     pub fn with_key(mut self, key: Option<String>) -> Self {
         self.key = key;
@@ -48,7 +51,9 @@ impl Url {
     }
 
     async fn connect(&self) -> Result<Running, StartError> {
-        let client = Client::new(self.endpoint.clone(), CHECK_TIME)?.with_key(self.key.clone());
+        let given = || std::env::var(KEY).ok().map(|key| key.trim().to_owned());
+        let key = self.key.clone().or_else(given).filter(|key| !key.is_empty());
+        let client = Client::new(self.endpoint.clone(), CHECK_TIME)?.with_key(key.clone());
         // Some servers answer one question and not the other; one of the two must be answered.
         let names = match client.models().await {
             Ok(names) => names,
@@ -58,7 +63,7 @@ impl Url {
         Ok(Running {
             endpoint: self.endpoint.clone(),
             model: self.model.clone().or_else(|| names.into_iter().next()),
-            key: self.key.clone(),
+            key,
             chat_only: self.chat_only,
             process: None,
             isolation: Isolation::of("remote"),
