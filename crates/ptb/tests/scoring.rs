@@ -282,6 +282,52 @@ fn render(place: &Place, row: &Value) -> std::process::Output {
 }
 
 #[test]
+fn what_is_rendered_is_what_the_files_hold() {
+    let place = Place::new();
+    place.write("m.json", r#"[{"role": "user", "content": "from the file"}]"#);
+    place.write("object.json", r#"{"role": "user", "content": "x"}"#);
+    place.write("texts.json", r#"["x"]"#);
+    let render = |more: &[&str]| {
+        place.output(&[&["render", "--model", "tiny", "--messages"], more].concat())
+    };
+    for (more, words) in [
+        (
+            &["m.json", "--kwargs", r#"{"messages": [{"role": "user", "content": "x"}]}"#][..],
+            ["`messages` cannot be given in --kwargs", "--messages FILE"],
+        ),
+        (
+            &["m.json", "--kwargs", r#"{"tools": null}"#],
+            ["`tools` cannot be given in --kwargs", "--tools FILE"],
+        ),
+        (
+            &["object.json"],
+            ["object.json holds an object, not a list of messages", "[{\"role\": \"user\""],
+        ),
+        (
+            &["texts.json"],
+            ["texts.json holds a list with a text, not a list of messages", "[{\"role\""],
+        ),
+        (
+            &["m.json", "--tools", "object.json"],
+            ["object.json holds an object, not a list of tools", "\"function\": {\"name\""],
+        ),
+    ] {
+        let answer = render(more);
+        assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{more:?}: {}", answer.shown());
+        for word in words {
+            assert!(answer.err.contains(word), "no `{word}` in: {}", answer.err);
+        }
+    }
+    let mut command = place.ptb(&["render", "--model", "tiny", "--messages", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let text = std::fs::read(place.path().join("m.json")).unwrap();
+    child.stdin.take().unwrap().write_all(&text).unwrap();
+    let piped = Answer::of(&place, child.wait_with_output().unwrap());
+    assert_eq!((piped.code, piped.out), (0, render(&["m.json"]).out));
+}
+
+#[test]
 fn renderings_equal_the_reference_byte_for_byte() {
     let Some(shared) = shared() else { return };
     let place = Place::new();
