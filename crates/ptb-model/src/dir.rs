@@ -118,9 +118,25 @@ impl ModelDir {
         limit: u64,
     ) -> Result<T, ModelError> {
         let bytes = self.read(name, limit)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| self.error(name, Fault::malformed(format!("it is not valid JSON: {e}"))))
+        serde_json::from_slice(&bytes).map_err(|e| {
+            let fault = match e.classify() {
+                serde_json::error::Category::Data => unfit::<T>(&bytes, &e),
+                _ => Fault::malformed(format!("it is not valid JSON: {e}")),
+            };
+            self.error(name, fault)
+        })
     }
+}
+
+/// What is wrong with a file that holds something unexpected. It is read twice more: it may break off after
+/// that, which explains more, and the key is of interest.
+fn unfit<T: serde::de::DeserializeOwned>(bytes: &[u8], e: &serde_json::Error) -> Fault {
+    if let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+        return Fault::malformed(format!("it is not valid JSON: {e}"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let key = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
+    Fault::unfit(key.map(|e| e.path().to_string()).filter(|key| key != "."), &e.to_string())
 }
 
 fn read_bounded(file: File, limit: u64) -> Result<Vec<u8>, Fault> {

@@ -59,6 +59,9 @@ pub enum Fault {
         /// What is accepted.
         expected: String,
     },
+    /// Valid JSON that holds something else than such a file does.
+    #[error("{0}")]
+    Unfit(String),
     /// An architecture that this code does not implement.
     #[error("architecture `{0}` is not supported")]
     Architecture(String),
@@ -88,7 +91,9 @@ impl Fault {
             Self::TooLarge { .. } => "check that the file is the one that was meant",
             Self::Io(_) => "check the disk and the file's permissions",
             Self::Malformed(_) => "save the model again, and let the writing end before it is read",
-            Self::Value { .. } => "correct the value, or save the model's configuration again",
+            Self::Value { .. } | Self::Unfit(_) => {
+                "correct the value, or save the model's configuration again"
+            }
             Self::Architecture(_) => "keep the base model's architecture (here: Qwen3ForCausalLM)",
             Self::TensorMissing(_) => "save every shard together with its index",
             Self::TensorShape { .. } => "save weights and config.json from the same model",
@@ -97,6 +102,22 @@ impl Fault {
 
     pub(crate) fn malformed(text: impl Into<String>) -> Self {
         Self::Malformed(shorten(&text.into(), 400))
+    }
+
+    /// What the JSON library says of a value, with its key and without the names of our types.
+    pub(crate) fn unfit(key: Option<String>, said: &str) -> Self {
+        let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
+        let (found, expected) = said.rsplit_once(", expected ").unwrap_or((said, ""));
+        let expected = match expected {
+            "" => String::new(),
+            "f32" | "f64" => ", expected a number".to_owned(),
+            "u8" | "u16" | "u32" | "u64" | "usize" => ", expected a whole number from 0".to_owned(),
+            "i8" | "i16" | "i32" | "i64" | "isize" => ", expected a whole number".to_owned(),
+            of_ours if of_ours.starts_with("struct ") => ", expected an object".to_owned(),
+            other => format!(", expected {other}"),
+        };
+        let what = key.map_or("its content".to_owned(), |key| format!("the value of `{key}`"));
+        Self::Unfit(shorten(&format!("{what} is wrong: {found}{expected}"), 400))
     }
 
     pub(crate) fn value(key: &str, value: impl ToString, expected: impl ToString) -> Self {

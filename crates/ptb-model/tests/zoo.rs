@@ -57,7 +57,7 @@ fn zoo() -> Vec<Case> {
             "config is a list",
             write("config.json", b"[]".to_vec()),
             "config.json",
-            "not valid JSON",
+            "its content is wrong: invalid",
         ),
         case(
             "binary config",
@@ -95,7 +95,12 @@ fn zoo() -> Vec<Case> {
             "config.json",
             "`hidden_size` is 0, expected a whole number from 1",
         ),
-        case("negative width", config("hidden_size", json!(-1)), "config.json", "not valid JSON"),
+        case(
+            "negative width",
+            config("hidden_size", json!(-1)),
+            "config.json",
+            "the value of `hidden_size` is wrong: invalid value: integer `-1`, expected a whole number from 0",
+        ),
         case(
             "absurd width",
             config("hidden_size", json!(u64::MAX)),
@@ -174,6 +179,12 @@ fn zoo() -> Vec<Case> {
             config("tie_word_embeddings", json!(false)),
             "",
             "tensor `lm_head.weight` is missing",
+        ),
+        case(
+            "temperature in words",
+            Box::new(|d| set(d, "generation_config.json", "temperature", json!("hot"))),
+            "generation_config.json",
+            "the value of `temperature` is wrong: invalid type: string \"hot\", expected a number",
         ),
         case(
             "hot temperature",
