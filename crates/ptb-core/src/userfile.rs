@@ -125,15 +125,31 @@ impl UserFile {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
         UserFileError::Invalid {
-            file: self.name.clone(),
+            file: harmless(&self.name),
             line,
             column,
             message,
             hint,
-            text: Arc::new(NamedSource::new(&self.name, self.text.clone())),
+            text: Arc::new(NamedSource::new(harmless(&self.name), harmless(&self.text))),
             at: span.into(),
         }
     }
+}
+
+/// The text without what a terminal would act upon, byte for byte as long: an excerpt of it points at the same place.
+fn harmless(text: &str) -> String {
+    let acts = |c: char| {
+        let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || invisible
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match acts(c) {
+            true => out.extend(std::iter::repeat_n('?', c.len_utf8())),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 /// For serde's "unknown field/variant `x`, expected one of `a`, `b`": the nearest known name.
@@ -168,6 +184,19 @@ mod tests {
         let e = UserFile::new("x.toml", "# c\n\nhuors = 1.0\n").parse::<Thing>().unwrap_err();
         assert!(e.to_string().starts_with("x.toml:3:1: unknown field `huors`"), "{e}");
         assert_eq!(e.hint(), Some("did you mean `hours`?"));
+    }
+
+    #[test]
+    fn an_excerpt_holds_nothing_that_a_terminal_acts_upon() {
+        let text = "# \u{1b}[2J\u{9b}\u{202e}\n\u{1b}huors = 1\n";
+        let e = UserFile::new("\u{1b}[31mx.toml", text).parse::<Thing>().unwrap_err();
+        let UserFileError::Invalid { text: shown, file, .. } = &e else { panic!("{e}") };
+        let read = miette::SourceCode::read_span(&**shown, &(0, 5).into(), 9, 9).unwrap();
+        assert_eq!(read.data().len(), text.len());
+        for said in [file.as_bytes(), read.data(), e.to_string().as_bytes()] {
+            let said = String::from_utf8_lossy(said).into_owned();
+            assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
+        }
     }
 
     #[test]

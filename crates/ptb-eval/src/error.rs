@@ -30,6 +30,16 @@ pub enum EvalError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] InferError),
+    /// An engine of ours ended while it was asked.
+    #[error("the engine {engine} ended while it was asked ({words})\nhint: {hint}")]
+    Died {
+        /// Its name.
+        engine: String,
+        /// How it ended and what it said.
+        words: String,
+        /// Where its output is.
+        hint: String,
+    },
     /// The engine does not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -48,6 +58,14 @@ pub enum EvalError {
     /// Asked to stop.
     #[error("the evaluation was stopped; what is answered is kept; hint: the same command goes on")]
     Cancelled,
+    /// What was kept cannot be what an evaluation left.
+    #[error("{} is not as an evaluation left it: {reason}; hint: evaluate again (`ptb eval --out` asks for what is missing alone)", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Nothing could be scored.
     #[error("no sample could be scored: {0}")]
     Nothing(String),
@@ -59,6 +77,7 @@ impl EvalError {
         match self {
             Self::Engine(e) => e.retryable(),
             Self::Start(e) => e.retryable(),
+            Self::Died { .. } => true,
             _ => false,
         }
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
 use crate::prepare::{Prepared, SeedState};
-use crate::provenance::note_grader;
+use crate::provenance::{engines_before, note_grader};
 use crate::serve::{Serve, Told};
 use crate::store::SampleRecord;
 use crate::tally::{Facts, Graded, tally};
@@ -49,6 +49,9 @@ impl Prepared {
         cancel: &CancellationToken,
     ) -> Result<Evaluation, EvalError> {
         let total = self.total() as u64;
+        if let Some(line) = self.kept_before() {
+            tell(Told::Said(line));
+        }
         tell(Told::Count { done: total - self.missing() as u64, total });
         self.ask_all(serve, tell, cancel).await?;
         // Grading may run programs.
@@ -56,6 +59,14 @@ impl Prepared {
         tokio::task::spawn_blocking(move || self.finish(&cancel))
             .await
             .map_err(|e| EvalError::Nothing(format!("grading ended: {e}")))?
+    }
+
+    /// What is there from before, and who made it.
+    fn kept_before(&self) -> Option<String> {
+        let (total, kept) = (self.total(), self.total() - self.missing());
+        let by: Vec<String> = engines_before(&self.spec.out);
+        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        (kept > 0).then(|| format!("{kept} of {total} completions are there from before{by}"))
     }
 
     /// Grades all, writes samples in order, and the metrics over them. Asked to stop, it writes nothing.

@@ -16,6 +16,8 @@ use crate::silence::Silence;
 
 /// Passes with the benchmark's own token limit, with the first lower one, and with each further one.
 const ATTEMPTS: [usize; 3] = [4, 3, 2];
+/// Silence while an engine starts; then twice as long, and so on.
+const FIRST_WORD: Duration = Duration::from_secs(15);
 /// Before a fresh engine is started after a failure; what filled the memory may take a while to go.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -75,8 +77,13 @@ impl Prepared {
         cancel: &CancellationToken,
     ) -> Result<(), EvalError> {
         let name = serve.name().to_owned();
+        let hint = match serve.log() {
+            Some(log) => format!("its output is in {}", log.display()),
+            None => "keep its output with --out DIR".to_owned(),
+        };
         let engine = tokio::select! {
             () = cancel.cancelled() => return Err(EvalError::Cancelled),
+            () = waited_for(&name, tell) => return Err(EvalError::Cancelled),
             engine = serve.engine() => engine?,
         };
         note_engine(&self.spec.out, &name, engine)?;
@@ -114,6 +121,9 @@ impl Prepared {
             tell(Told::Count { done, total });
         }
         drop(answers);
+        if let (Err(EvalError::Engine(_)), Some(words)) = (&end, asking.engine.last_words().await) {
+            end = Err(EvalError::Died { engine: name, words, hint });
+        }
         self.stores = stores;
         for (state, record) in fresh {
             self.states[state].kept.insert(record.id.clone(), record);
@@ -128,6 +138,18 @@ impl Prepared {
             (0..self.count).filter(missing).map(|i| (s, i)).collect::<Vec<_>>()
         };
         self.states.iter().enumerate().flat_map(of_state).collect()
+    }
+}
+
+/// Tells how long an engine has been starting; never returns.
+async fn waited_for(name: &str, tell: &(dyn Fn(Told) + Send + Sync)) {
+    let mut pause = FIRST_WORD;
+    let mut waited = Duration::ZERO;
+    loop {
+        tokio::time::sleep(pause).await;
+        waited += pause;
+        tell(Told::Said(format!("waiting for {name} to start, for {} s so far", waited.as_secs())));
+        pause = waited;
     }
 }
 

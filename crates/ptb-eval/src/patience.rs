@@ -45,7 +45,7 @@ impl Asking<'_> {
                 }
                 Err(other) => return Err(other),
             };
-            tracing::debug!("{failure}; trying again");
+            self.silence.failed(&failure);
             let wait = failure.retry_after().map(|wait| wait.min(LONGEST_PAUSE));
             match is_overload(&failure) {
                 true => place.overloaded(wait),

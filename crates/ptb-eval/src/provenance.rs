@@ -1,6 +1,7 @@
 //! `eval/<id>/provenance.json`: what made an evaluation's completions and what graded them. It stands beside the
 //! metrics and not in them, because the same completions give the same metrics wherever they were made.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ptb_core::files::{FileError, Schema, read_json, write_json};
@@ -27,6 +28,13 @@ pub struct EvalProvenance {
 impl Schema for EvalProvenance {
     const KIND: &'static str = "evaluation's provenance";
     const VERSION: u32 = 1;
+}
+
+/// The names of engines that were asked so far, each once.
+pub(crate) fn engines_before(out: &Path) -> Vec<String> {
+    let provenance = read_json::<EvalProvenance>(&out.join(FILE)).unwrap_or_default();
+    let names = provenance.engines.iter().filter_map(|e| e["engine"].as_str().map(str::to_owned));
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Notes an engine that is about to be asked, unless it is as the one before.

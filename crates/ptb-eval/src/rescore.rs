@@ -1,6 +1,6 @@
 //! Metrics again, from kept completions alone: neither weights nor engine are needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ptb_core::files::{read_json, read_log};
@@ -23,7 +23,13 @@ pub fn rescore(
     data: Option<&Path>,
     folder: &Path,
 ) -> Result<(Vec<SampleRecord>, Metrics), EvalError> {
-    let old: Metrics = read_json(&folder.join("metrics.json"))?;
+    let file = folder.join("metrics.json");
+    let old: Metrics = read_json(&file)?;
+    let seeds: HashSet<u64> = old.seeds.iter().map(|s| s.seed).collect();
+    if seeds.len() < old.seeds.len() {
+        let reason = "it names a seed twice".to_owned();
+        return Err(EvalError::Damaged { path: file, reason });
+    }
     let dataset = load(benchmark, data)?;
     let grader = Grader::start(&benchmark.value.scorer, form)?;
     let mut by_seed = Vec::new();
@@ -32,12 +38,11 @@ pub fn rescore(
         let samples: HashMap<&str, &Sample> = samples.iter().map(|s| (s.id.as_str(), s)).collect();
         let path = folder.join(seed.seed.to_string()).join("samples.jsonl");
         let records = read_log::<SampleRecord>(&path)?;
+        whole(&records, &samples, &old, dataset.samples.len())
+            .map_err(|reason| EvalError::Damaged { path, reason })?;
         let records = records.into_par_iter().map(|record| match samples.get(record.id.as_str()) {
             Some(sample) => grader.graded(record, sample),
-            None => {
-                let error = Some(format!("{} has no sample of this id", benchmark.id));
-                SampleRecord { answer: None, score: None, error, ..record }
-            }
+            None => record,
         });
         by_seed.push(Graded { seed: seed.seed, records: records.collect() });
     }
@@ -46,10 +51,33 @@ pub fn rescore(
         weights_sha256: &old.weights_sha256,
         data_sha256: &dataset.sha256,
         settings: &old.sampling,
-        complete: old.complete,
+        complete: by_seed.iter().all(|g| g.records.len() == dataset.samples.len()),
         samples: &dataset.samples,
         breakdown: &benchmark.value.evaluate.breakdown,
     };
     let metrics = tally(&facts, &by_seed)?;
     Ok((by_seed.into_iter().next().map(|g| g.records).unwrap_or_default(), metrics))
+}
+
+/// Whether these are the records of all samples that were asked, each once: with some left out, or twice there, the
+/// mean would be another.
+fn whole(
+    records: &[SampleRecord],
+    samples: &HashMap<&str, &Sample>,
+    old: &Metrics,
+    all: usize,
+) -> Result<(), String> {
+    let ids: HashSet<&str> = records.iter().map(|r| r.id.as_str()).collect();
+    if ids.len() < records.len() {
+        return Err("a sample is there twice".to_owned());
+    }
+    if let Some(id) = ids.iter().find(|id| !samples.contains_key(*id)) {
+        let id = id.escape_debug().take(60).collect::<String>();
+        return Err(format!("the benchmark's data have no sample `{id}`"));
+    }
+    let asked = if old.complete { all } else { old.n.max(1) };
+    if ids.len() < asked {
+        return Err(format!("it has {} of {asked} samples", ids.len()));
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Engines as an evaluation needs them: one that answers now, and another when it has died.
 
+use std::path::Path;
+
 use futures::future::BoxFuture;
 use ptb_infer::{Running, StartError};
 
@@ -21,6 +23,11 @@ pub enum Told {
 pub trait Serve: Send {
     /// What the engine is called in records.
     fn name(&self) -> &str;
+
+    /// Where its output is kept, if anywhere.
+    fn log(&self) -> Option<&Path> {
+        None
+    }
 
     /// An engine that answers: the one that was there before, or a fresh one where that has ended.
     ///

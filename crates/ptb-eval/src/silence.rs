@@ -2,6 +2,7 @@
 //! server that works answers some request now and then, and one that is merely slow still answers to `/health`.
 //! Silence is told to the user; silence of both, for long, ends the pass.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Silence<'a> {
     state: Mutex<State>,
     /// Of all requests that wait, one asks.
     asking: tokio::sync::Mutex<()>,
+    /// Whether a failure was told.
+    failed: AtomicBool,
 }
 
 struct State {
@@ -48,6 +51,17 @@ impl<'a> Silence<'a> {
             hung: HUNG.min(most),
             state: Mutex::new(state),
             asking: tokio::sync::Mutex::default(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// A request failed and is made again. The first one is told, so that waiting has a reason.
+    pub(crate) fn failed(&self, failure: &InferError) {
+        tracing::debug!("{failure}; trying again");
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            let failure = failure.to_string();
+            let failure = failure.lines().next().unwrap_or_default();
+            (self.tell)(Told::Said(format!("{failure}; trying again, and so for others")));
         }
     }
 

@@ -268,7 +268,13 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
     let metrics = evaluation.unwrap().metrics;
     // Five answers of the first (it was also asked how it takes prompts), then three more tries of the second in vain.
     assert_eq!((metrics.n, metrics.reduced, engines.given, engines.given_up), (8, 11, 5, 4));
-    let said = said.into_inner().unwrap();
+    let mut said = said.into_inner().unwrap();
+    // The first failure of each pass is told as well.
+    assert_eq!(
+        said.iter().filter(|line| line.ends_with("trying again, and so for others")).count(),
+        4
+    );
+    said.retain(|line| line.contains("are missing after"));
     assert!(said.len() == 4 && said[3].contains("11 completions are missing"), "{said:?}");
     assert!(said[3].contains("at most 8 tokens"), "{said:?}");
     let seeds = |server: &Server| -> HashSet<u64> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use ptb_core::registry::Architecture;
 use ptb_core::run::{Evidence, Mark, Submission};
 use ptb_model::{
-    Checkpoint, Links, ModelDir, ModelError, ModelFacts, check_opened, expected_tensors,
+    Checkpoint, Config, Links, ModelDir, ModelError, ModelFacts, check_opened, expected_tensors,
 };
 
 use crate::declared::notes;
@@ -85,7 +85,7 @@ pub fn gather(submitted: &Submitted<'_>) -> Result<Vec<Evidence>, String> {
         add(check, fact, None);
     }
     let Ok(facts) = checked else { return Ok(found) };
-    let faults = architecture_faults(&facts, submitted.architecture);
+    let faults = architecture_faults(&facts.config, submitted.architecture);
     match faults.is_empty() {
         true => add(
             "architecture",
@@ -131,8 +131,8 @@ fn open(dir: &Path, links: Links) -> Result<Checkpoint, ModelError> {
     Checkpoint::open(&ModelDir::open_with(dir, links)?)
 }
 
-fn architecture_faults(facts: &ModelFacts, expected: &Architecture) -> Vec<String> {
-    let config = &facts.config;
+/// In what a model's config.json says another network than a base model's registry file.
+pub fn architecture_faults(config: &Config, expected: &Architecture) -> Vec<String> {
     let mut faults = Vec::new();
     let class = config.architecture.class();
     if class != expected.class && !expected.aliases.iter().any(|a| a == class) {

@@ -15,5 +15,5 @@ mod policy;
 mod text;
 
 pub use archive::{ArchiveError, Item, ItemKind, Manifest, archive};
-pub use facts::{Submitted, gather};
+pub use facts::{Submitted, architecture_faults, gather};
 pub use policy::decide;

@@ -4,7 +4,7 @@
 //! `rope_theta` of version 4 and `rope_parameters` of version 5).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::dir::ModelDir;
 use crate::error::{Fault, ModelError, shorten};
@@ -163,6 +163,41 @@ impl Config {
             max_positions: size("max_position_embeddings", raw.max_position_embeddings, 1 << 24)?,
             eos: token_ids("eos_token_id", raw.eos_token_id)?,
         })
+    }
+
+    /// The file as `transformers` reads it: what was checked, and nothing else of what the file held. `dtype` is the
+    /// element type, as torch calls it.
+    pub fn to_json(&self, dtype: Option<&str>) -> Value {
+        let mut file = json!({
+            "architectures": [self.architecture.class()],
+            "model_type": "qwen3",
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": self.num_kv_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "max_position_embeddings": self.max_positions,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_theta": self.rope_theta,
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "use_sliding_window": false,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "vocab_size": self.vocab_size,
+            "use_cache": true,
+        });
+        let named = [
+            ("eos_token_id", (!self.eos.is_empty()).then(|| json!(self.eos))),
+            ("torch_dtype", dtype.map(|dtype| json!(dtype))),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                file[name] = value;
+            }
+        }
+        file
     }
 
     /// Query heads that share one key head.

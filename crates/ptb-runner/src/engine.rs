@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
+use ptb_core::names::nearest;
 use ptb_eval::Serve;
 use ptb_infer::{
     Builtin, EndpointError, Engine, PythonServer, Running, ServeSpec, StartError, Url,
@@ -50,11 +51,13 @@ fn engine(name: &str, ptb: &Path) -> Result<Box<dyn Engine>, EndpointError> {
 
 /// What is wrong with an engine's name, where something is, and what would be right.
 pub fn unknown_engine(name: &str) -> Option<(String, String)> {
-    let e = engine(name, Path::new("ptb")).err()?;
+    engine(name, Path::new("ptb")).err()?;
     let known: Vec<&str> = OURS.iter().map(|(name, _)| *name).collect();
+    let near = nearest(name, known.iter().copied());
+    let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     let known = known.join(", ");
-    let hint = format!("known: {known}, or a server's URL such as http://HOST:8000/v1");
-    Some((format!("unknown engine `{name}`: {e}"), hint))
+    let url = "or a server's URL: http://HOST:8000/v1, https://HOST/v1, unix:PATH";
+    Some((format!("unknown engine `{name}`"), format!("{near}known: {known}, {url}")))
 }
 
 /// Whether the engine called `name` can be started here, as far as that shows without a model.
@@ -149,6 +152,10 @@ impl Serve for Server {
             let gone = || StartError::Ended { status: "at once".to_owned(), output: String::new() };
             self.running.as_ref().ok_or_else(gone)
         })
+    }
+
+    fn log(&self) -> Option<&Path> {
+        self.spec.log.as_deref()
     }
 
     fn give_up(&mut self) -> BoxFuture<'_, ()> {

@@ -228,10 +228,13 @@ pub(crate) struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Lines of FILE: {\"id\": \"1\", \"completion\": \"...\"}. An id is the first present of id, task_id,
-prompt_id, uid, question_id, else the line's number. The last line of stderr is the metrics as JSON."
+prompt_id, uid, question_id, else the line's number. Calls of functions that a server has parsed go beside the
+completion: \"tool_calls\": [{\"name\": \"f\", \"arguments\": {\"x\": 1}}]; else they are read from the text, as any
+model family writes them. The last line of stderr is the metrics as JSON."
 )]
 pub(crate) struct ScoreArgs {
-    /// A benchmark id (with --completions), or a run directory, whose kept completions are scored again.
+    /// A benchmark id (with --completions), or a run directory or a folder of `ptb eval --out`, whose kept
+    /// completions are scored again.
     pub(crate) target: String,
     /// Completions, one JSON object a line; `-` reads stdin.
     #[arg(long, value_name = "FILE")]
@@ -258,7 +261,7 @@ pub(crate) struct RenderArgs {
     /// Base model, whose chat template is used.
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: String,
-    /// JSON file: a list of messages.
+    /// JSON file: a list of messages; `-` reads stdin.
     #[arg(long, value_name = "FILE")]
     pub(crate) messages: PathBuf,
     /// JSON file: a list of tools.

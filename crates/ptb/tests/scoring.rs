@@ -257,7 +257,8 @@ fn completions_come_from_stdin_too() {
         .write_all(b"\xef\xbb\xbf{\"completion\": \"ANSWER: 2\"}\r\n")
         .unwrap();
     let answer = Answer::of(&place, child.wait_with_output().unwrap());
-    assert_eq!((answer.code, answer.out.as_str()), (0, ""), "{}", answer.shown());
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    assert!(answer.out.starts_with("gsm8k: accuracy 1.0000 ± 0.0000 over 1 samples"));
     assert_eq!(metrics(&answer)["accuracy"].as_f64(), Some(1.0));
 }
 
@@ -321,7 +322,7 @@ fn what_is_rendered_is_what_the_files_hold() {
     let mut command = place.ptb(&["render", "--model", "tiny", "--messages", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let text = std::fs::read(place.path().join("m.json")).unwrap();
+    let text = fs::read(place.path().join("m.json")).unwrap();
     child.stdin.take().unwrap().write_all(&text).unwrap();
     let piped = Answer::of(&place, child.wait_with_output().unwrap());
     assert_eq!((piped.code, piped.out), (0, render(&["m.json"]).out));

@@ -176,6 +176,11 @@ impl Running {
         self.process.as_ref().and_then(Process::exited)
     }
 
+    /// How a server of ours ended, if it has, with the line of its output that tells why.
+    pub async fn last_words(&self) -> Option<String> {
+        self.process.as_ref()?.last_words().await
+    }
+
     /// What stands between it and the machine.
     pub fn isolation(&self) -> &Isolation {
         &self.isolation

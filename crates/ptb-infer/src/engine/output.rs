@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
@@ -38,7 +38,9 @@ impl fmt::Debug for Kept {
 impl Output {
     /// Nothing yet. A run without its log is still a run: one that cannot be made is left out.
     pub(super) fn new(log: Option<&Path>) -> Self {
-        let log = log.and_then(|path| File::create(path).ok());
+        // Behind what an earlier start has left: it may tell why there is another one.
+        let open = |path: &Path| File::options().create(true).append(true).open(path);
+        let log = log.and_then(|path| open(path).ok());
         let kept = Kept { tail: VecDeque::new(), log, written: 0 };
         Self { kept: Arc::new(Mutex::new(kept)), readers: Vec::new() }
     }
@@ -59,9 +61,11 @@ impl Output {
     }
 
     /// The end of everything, once the streams have ended (waits for that a second at most).
-    pub(super) async fn whole(&mut self) -> String {
-        for reader in self.readers.drain(..) {
-            let _ = tokio::time::timeout(Duration::from_secs(1), reader).await;
+    pub(super) async fn whole(&self) -> String {
+        let begin = Instant::now();
+        let read = || self.readers.iter().all(JoinHandle::is_finished);
+        while !read() && begin.elapsed() < Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.so_far()
     }

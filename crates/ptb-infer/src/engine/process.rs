@@ -133,7 +133,7 @@ impl Process {
     }
 
     /// What its end and its output tell.
-    async fn why_ended(&mut self, own_tokenizer: bool) -> StartError {
+    async fn why_ended(&self, own_tokenizer: bool) -> StartError {
         let output = self.output.whole().await;
         match &self.kind {
             Kind::Child(child) => {
@@ -151,6 +151,19 @@ impl Process {
                 faults::classify(walled.engine, &end, &output).into()
             }
         }
+    }
+
+    /// How it ended and the line of its output that tells why, if it has ended.
+    pub(super) async fn last_words(&self) -> Option<String> {
+        let status = self.exited()?;
+        let why = match self.why_ended(true).await {
+            StartError::Fault(fault) => fault.message,
+            StartError::Model { message } | StartError::Ended { output: message, .. } => {
+                message.lines().last().map(|line| output::tidy(line, 300)).unwrap_or_default()
+            }
+            other => other.to_string(),
+        };
+        Some(format!("{status}: {why}"))
     }
 
     /// Ends it and waits until it has gone.

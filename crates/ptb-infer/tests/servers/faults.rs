@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::help::{Outcome, TIME, Which, check, expect, fault, model, request, runtime, spec};
 
 /// Changes fields of a model's configuration.
-fn configure(dir: &Path, fields: &[(&str, Value)]) -> Outcome {
+pub(crate) fn configure(dir: &Path, fields: &[(&str, Value)]) -> Outcome {
     let path = dir.join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
     for (key, value) in fields {

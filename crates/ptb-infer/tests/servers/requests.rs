@@ -8,7 +8,9 @@ use ptb_infer::{
     Builtin, Client, CompletionRequest, Engine, Finished, InferError, Prompt, Running, ServeSpec,
 };
 use ptb_model::{RandomModel, Sampling};
+use serde_json::json;
 
+use crate::faults::configure;
 use crate::help::{
     GREEDY, Outcome, TIME, Which, below, check, gone, model, request, runtime, spec, wait_until,
 };
@@ -25,7 +27,19 @@ pub(crate) fn serves(which: Which) -> Outcome {
     );
     std::fs::write(weights.path().join("generation_config.json"), wish)?;
     let log = weights.path().join("server.log");
+    // Each of these ended one of the servers, in words of the machine's.
+    configure(
+        weights.path(),
+        &[
+            ("__class__", json!("x")),
+            ("pad_token_id", json!(1_000_000_000)),
+            ("num_labels", json!(1_000_000_000)),
+            ("return_dict", json!(false)),
+            ("text_config", json!({ "a": 1 })),
+        ],
+    )?;
     let mut spec = spec(weights.path());
+    spec.max_context = Some(8192);
     spec.tokenizer_dir = Some(base.path().to_owned());
     spec.log = Some(log.clone());
     let begin = Instant::now();
@@ -36,6 +50,7 @@ pub(crate) fn serves(which: Which) -> Outcome {
     let client = running.client(TIME)?;
     let begin = Instant::now();
     runtime.block_on(tokens_and_seeds(&client))?;
+    runtime.block_on(long_prompts(&client))?;
     runtime.block_on(sampling(&client))?;
     runtime.block_on(limits(which, &client))?;
     println!("{} took {:.1?} for its requests", which.name(), begin.elapsed());
@@ -84,6 +99,15 @@ async fn tokens_and_seeds(client: &Client) -> Outcome {
     // Numbers depend on what is computed together in the last digit; a seed that is ignored would differ in
     // nearly all.
     check(same >= 5, format!("only {same} of 6 are what they were alone"))
+}
+
+/// More than a server computes at once, with seeds.
+async fn long_prompts(client: &Client) -> Outcome {
+    let asked: Vec<_> = (0..3).map(|n| request(&"long ".repeat(900), 3, n)).collect();
+    let answers =
+        futures::future::try_join_all(asked.iter().map(|asked| client.complete(asked))).await?;
+    let whole = |a: &ptb_infer::Completion| (a.prompt_tokens, a.completion_tokens) == (4500, 3);
+    check(answers.iter().all(whole), format!("{answers:?}"))
 }
 
 async fn sampling(client: &Client) -> Outcome {

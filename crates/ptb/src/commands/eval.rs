@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use ptb_core::failure::ExitCode;
 use ptb_core::files::write_json;
-use ptb_core::registry::{Asking, PromptForm, Registry};
+use ptb_core::registry::{Architecture, Asking, PromptForm, Registry};
 use ptb_core::run::Metrics;
-use ptb_eval::{EvalError, EvalSpec, Prepared, Told, weights_dir};
+use ptb_eval::{EvalError, EvalSpec, Prepared, Serve, Told, weights_dir};
 use ptb_infer::StartError;
-use ptb_model::Links;
+use ptb_judge::architecture_faults;
+use ptb_model::{Config, Links, ModelDir};
 use ptb_report::measured;
 use ptb_runner::{Notice, Served, Server, only_chats, unknown_engine};
 use serde_json::json;
@@ -18,6 +19,8 @@ use super::registry;
 use crate::args::EvalArgs;
 use crate::fault::{Fault, Outcome};
 use crate::{print, progress, signals};
+
+const NOT_KEPT: &str = "the evaluation was stopped; hint: with --out DIR answers are kept, and the same command goes on";
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     check(args)?;
@@ -91,6 +94,7 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
             "note: the model's own tokenizer is used, because the base model is not here ({e})"
         ));
     }
+    note_other_network(args, &model.value.architecture);
     let evaluate = &benchmark.value.evaluate;
     let seeds = if args.seeds.is_empty() { evaluate.seeds.clone() } else { args.seeds.clone() };
     let mut distinct = seeds.clone();
@@ -117,6 +121,22 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
         benchmark,
     })
+}
+
+/// Says where the model is no fine-tune of the base model that was named. Its faults are told later.
+fn note_other_network(args: &EvalArgs, architecture: &Architecture) {
+    let config =
+        ModelDir::open_with(&args.model_path, Links::Follow).and_then(|d| Config::read(&d));
+    let faults =
+        config.map(|config| architecture_faults(&config, architecture)).unwrap_or_default();
+    if !faults.is_empty() {
+        print::err(&format!(
+            "note: {} is another network than {} ({}); is --model right?",
+            args.model_path.display(),
+            args.model,
+            faults.join(", ")
+        ));
+    }
 }
 
 /// With `--few-shot` as the registry's agent of that name is asked, so that both mean the same.
@@ -151,14 +171,17 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
         gpu_share: args.gpu_share,
     };
     let mut server = Server::new(&args.engine, &ptb, served);
-    if prepared.missing() > 0 {
+    if prepared.missing() > 0 && server.starts() {
         tell(&name, Notice::Line(format!("starting the engine {}", args.engine)));
     }
     let (shown, label) = (std::sync::Arc::clone(&tell), name.clone());
     let told = move |told: Told| shown(&label, told.into());
     let result = prepared.evaluate(&mut server, &told, &cancel).await;
     server.stop().await;
-    let evaluation = result.map_err(fault)?;
+    let evaluation = result.map_err(|e| match (&e, &args.out) {
+        (EvalError::Cancelled, None) => Fault::new(ExitCode::Interrupted, NOT_KEPT),
+        _ => fault(e),
+    })?;
     tell(&name, Notice::Ended("evaluated".to_owned()));
     Ok(evaluation.metrics)
 }

@@ -1,6 +1,8 @@
 //! What can be wrong with a benchmark's file beyond its form: tables must fit each other.
 
-use super::{Benchmark, Choices, Data, Evaluate, FewShotPrompt, HubData, Scorer, ScorerKind};
+use super::{
+    Benchmark, Choices, Data, Evaluate, FewShotPrompt, Generation, HubData, Scorer, ScorerKind,
+};
 
 /// What is wrong: text of the file to point at, message, hint.
 type Fault = (&'static str, String, String);
@@ -78,7 +80,25 @@ impl HubData {
     }
 }
 
+impl Generation {
+    /// Most texts that end a completion, and most bytes of one.
+    const STOPS: usize = 16;
+    const STOP_BYTES: usize = 1024;
+
+    fn fault(&self) -> Option<Fault> {
+        let fits = |stop: &String| (1..=Self::STOP_BYTES).contains(&stop.len());
+        (self.stop.len() > Self::STOPS || !self.stop.iter().all(fits)).then(|| {
+            let (most, bytes) = (Self::STOPS, Self::STOP_BYTES);
+            let hint = format!("give at most {most} texts of 1 to {bytes} bytes");
+            ("stop", "`stop` holds too many texts, or an empty or a long one".to_owned(), hint)
+        })
+    }
+}
+
 impl Evaluate {
+    /// Most requests at once.
+    const CONNECTIONS: usize = 4096;
+
     /// `max_tokens` is the benchmark's, `holding` are the fields that hold an item.
     fn fault(&self, max_tokens: u32, holding: &[&str]) -> Option<Fault> {
         let limits = || std::iter::once(max_tokens).chain(self.ladder.iter().copied());
@@ -153,6 +173,14 @@ impl Benchmark {
         };
         zero(self.generation.max_tokens as usize, "max_tokens")
             .or_else(|| zero(self.evaluate.max_connections, "max_connections"))
+            .or_else(|| self.generation.fault())
+            .or_else(|| {
+                let most = Evaluate::CONNECTIONS;
+                (self.evaluate.max_connections > most).then(|| {
+                    let message = format!("max_connections is above {most}");
+                    ("max_connections", message, format!("give at most {most}"))
+                })
+            })
             .or_else(|| self.evaluate.limit.and_then(|l| zero(l, "limit")))
             .or_else(|| self.evaluate.fault(self.generation.max_tokens, &self.holding()))
             .or_else(|| {

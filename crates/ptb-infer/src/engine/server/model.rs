@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ptb_model::{Checkpoint, Config, GenerationConfig, Links, ModelDir, expected_tensors};
 use ptb_sandbox::Identity;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::error::FaultClass;
 use super::super::faults;
@@ -39,24 +39,16 @@ const TOKENIZER: [&str; 13] = [
 ];
 const VOCABULARIES: usize = 4;
 
-/// What the element types of weights in safetensors are called in a configuration.
-const DTYPES: [&str; 9] = [
-    "float32",
-    "bfloat16",
-    "float16",
-    "float64",
-    "float",
-    "half",
-    "double",
-    "float8_e4m3fn",
-    "float8_e5m2",
-];
+/// Element types that the servers compute with, as a configuration names them.
+const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
 
 /// What is shown of a model.
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
     /// Files of the machine by the name that the server finds them under.
     pub(super) files: BTreeMap<String, PathBuf>,
+    /// Files that are written for the server, by name.
+    pub(super) written: BTreeMap<&'static str, Value>,
     /// Bytes of the weights that the architecture uses; of all, where it is none that we know.
     pub(super) weights: u64,
     /// Element type that the configuration names.
@@ -72,7 +64,7 @@ pub(super) struct Shown {
 pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, StartError> {
     let dir = ModelDir::open_with(&spec.model_dir, spec.links)?;
     let checkpoint = Checkpoint::open(&dir)?;
-    GenerationConfig::read(&dir)?;
+    let sampling = GenerationConfig::read(&dir)?;
     let config: Value = serde_json::from_slice(&dir.read(CONFIG, CONFIG_LIMIT)?)
         .ok()
         .filter(Value::is_object)
@@ -86,19 +78,28 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
     for name in weight_files(&dir)? {
         files.insert(name.clone(), located(&dir, &name)?);
     }
-    let mut quotable: Vec<&str> = files.keys().map(String::as_str).collect();
-    quotable.extend(checkpoint.tensors().keys().map(String::as_str));
-    let generation = dir.has(GENERATION).then(|| dir.read(GENERATION, CONFIG_LIMIT)).transpose()?;
-    let generation: Value =
-        serde_json::from_slice(&generation.unwrap_or_default()).unwrap_or_default();
-    add_texts(&config, &mut quotable);
-    add_texts(&generation, &mut quotable);
-    refuse_imitations(engine, &quotable)?;
-    for name in [CONFIG, GENERATION] {
-        if dir.has(name) {
-            files.insert(name.to_owned(), located(&dir, name)?);
+    let mut texts: Vec<String> = files.keys().chain(checkpoint.tensors().keys()).cloned().collect();
+    let inner = config.get("text_config").unwrap_or(&Value::Null);
+    let dtype = dtype(engine, [&config, inner])?;
+    let mut written = BTreeMap::new();
+    match Config::read(&dir) {
+        // A server acts upon members that no architecture needs, down to how it fails: it gets what was checked.
+        Ok(known) => {
+            written.insert(CONFIG, known.to_json(dtype.as_deref()));
+            if !sampling.eos.is_empty() {
+                written.insert(GENERATION, json!({ "eos_token_id": sampling.eos }));
+            }
+        }
+        Err(_) => {
+            for name in [CONFIG, GENERATION].into_iter().filter(|name| dir.has(name)) {
+                let text = dir.read(name, CONFIG_LIMIT)?;
+                let value: Value = serde_json::from_slice(&text).unwrap_or_default();
+                add_texts(&value, &mut texts);
+                files.insert(name.to_owned(), located(&dir, name)?);
+            }
         }
     }
+    refuse_imitations(engine, &texts)?;
     let own_tokenizer = spec.tokenizer_dir.is_none();
     match &spec.tokenizer_dir {
         None => add_tokenizer(engine, &dir, true, &mut files)?,
@@ -109,12 +110,12 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
             add_tokenizer(engine, &base, false, &mut files)?;
         }
     }
-    let inner = config.get("text_config").unwrap_or(&Value::Null);
     let find = |key: &str| config.get(key).or(inner.get(key)).filter(|v| !v.is_null());
     Ok(Shown {
         files,
+        written,
         weights: used_bytes(&dir, &checkpoint),
-        dtype: dtype(engine, [&config, inner])?,
+        dtype,
         positions: find("max_position_embeddings").and_then(Value::as_u64),
         own_tokenizer,
     })
@@ -149,13 +150,13 @@ fn dtype(engine: &'static str, configs: [&Value; 2]) -> Result<Option<String>, F
 }
 
 /// All texts of a file's values, names of members included.
-fn add_texts<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
+fn add_texts(value: &Value, into: &mut Vec<String>) {
     match value {
-        Value::String(text) => into.push(text),
+        Value::String(text) => into.push(text.clone()),
         Value::Array(items) => items.iter().for_each(|item| add_texts(item, into)),
         Value::Object(members) => {
             for (name, value) in members {
-                into.push(name);
+                into.push(name.clone());
                 add_texts(value, into);
             }
         }
@@ -165,7 +166,7 @@ fn add_texts<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
 
 /// Servers quote a model's files in the lines that tell why they end. A text that reads as the machine's fault
 /// there would have a submission that cannot be served tried again for ever.
-fn refuse_imitations(engine: &'static str, texts: &[&str]) -> Result<(), Fault> {
+fn refuse_imitations(engine: &'static str, texts: &[String]) -> Result<(), Fault> {
     let Some(text) = texts.iter().find_map(|text| faults::imitated(text)) else { return Ok(()) };
     let message = format!("the model's files hold `{text}`, the words of a fault of the machine");
     let hint = "give tensors, files and what config.json names their own names";
@@ -225,6 +226,18 @@ fn located(dir: &ModelDir, name: &str) -> Result<PathBuf, StartError> {
         (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()) => Ok(path),
         _ => Err(StartError::prepare(doing(), std::io::Error::other("it was moved meanwhile"))),
     }
+}
+
+/// Writes the files that are made for the server below `into`, for everyone to read.
+pub(super) fn write_own(shown: &mut Shown, into: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for (name, value) in &shown.written {
+        let path = into.join(name);
+        std::fs::write(&path, value.to_string())?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        shown.files.insert((*name).to_owned(), path);
+    }
+    Ok(())
 }
 
 /// Replaces files that the sandbox's user may not read by copies below `into`, which that user may.
@@ -345,8 +358,8 @@ mod tests {
                 serde_json::json!({"rope_type": ["x\nMemoryError"]}),
                 FaultClass::Config,
             ),
-            ("torch.OutOfMemoryError", 1.into(), FaultClass::Config),
             ("dtype", "cuda".into(), FaultClass::Dtype),
+            ("dtype", "float8_e4m3fn".into(), FaultClass::Dtype),
             ("torch_dtype", "float99".into(), FaultClass::Dtype),
             ("text_config", serde_json::json!({"dtype": 16}), FaultClass::Dtype),
         ] {
@@ -359,10 +372,34 @@ mod tests {
                 other => panic!("{key}: {other:?}"),
             }
         }
+    }
+
+    /// Each of these ended a server, or filled its memory, in words that nobody can tell from the machine's.
+    #[test]
+    fn members_that_no_architecture_needs_reach_no_server() {
         let dir = model();
-        let text = r#"{"a": "ImportError"}"#;
+        let members = serde_json::json!({
+            "__class__": "x", "pad_token_id": 1_000_000_000, "num_labels": 1_000_000_000, "return_dict": false,
+            "id2label": 1, "text_config": {"a": 1}, "to_dict": 1, "torch.OutOfMemoryError": 1, "decoder": 1,
+        });
+        for (key, value) in members.as_object().unwrap() {
+            configure(dir.path(), key, value.clone());
+        }
+        let text = r#"{"eos_token_id": [258, 256], "ImportError": 1, "watermarking_config": 1}"#;
         std::fs::write(dir.path().join(GENERATION), text).unwrap();
-        assert!(collect("vllm", &ServeSpec::new(dir.path())).unwrap_err().is_model_fault());
+        let mut shown = collect("vllm", &ServeSpec::new(dir.path())).unwrap();
+        let config = &shown.written[CONFIG];
+        assert!(
+            members.as_object().unwrap().keys().all(|key| config.get(key).is_none()),
+            "{config}"
+        );
+        assert_eq!(shown.written[GENERATION], serde_json::json!({"eos_token_id": [258, 256]}));
+        // What is written says what the file said of the architecture.
+        let into = tempfile::tempdir().unwrap();
+        write_own(&mut shown, into.path()).unwrap();
+        let read = |dir: &Path| Config::read(&ModelDir::open_with(dir, Links::Inside).unwrap());
+        assert_eq!(read(into.path()).unwrap(), read(dir.path()).unwrap());
+        assert_eq!(shown.files[CONFIG], into.path().join(CONFIG));
     }
 
     #[test]
@@ -413,6 +450,6 @@ mod tests {
         assert_eq!(copy.parent(), Some(into.path()));
         assert_eq!(std::fs::metadata(copy).unwrap().mode() & 0o777, 0o644);
         assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(&secret).unwrap());
-        assert_ne!(shown.files["config.json"].parent(), Some(into.path()));
+        assert_ne!(shown.files["tokenizer.json"].parent(), Some(into.path()));
     }
 }

@@ -75,6 +75,7 @@ impl Prepared {
         let made = made.and_then(|()| std::fs::create_dir(work.join("bin")));
         let written =
             made.and_then(|()| std::fs::write(work.join("serve.py"), script.unwrap_or_default()));
+        let written = written.and_then(|()| model::write_own(shown, &copies));
         written.map_err(|e| StartError::prepare("writing the server's directory", e))?;
         let outside = work.join("api.sock");
         let wall = wall.ok_or_else(NoWall::new);

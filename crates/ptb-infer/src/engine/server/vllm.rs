@@ -4,6 +4,8 @@ use super::{Product, Server, Setting};
 use crate::engine::StartError;
 
 const GIB: u64 = 1 << 30;
+/// Tokens of prompts that are computed at once, at least.
+const LEAST_BATCHED: usize = 4096;
 const PRODUCT: Product = Product {
     name: "vllm",
     variable: "PTB_VLLM",
@@ -39,6 +41,12 @@ impl Server for Vllm {
             Some(share) => add(&["--gpu-memory-utilization", &share.to_string()]),
             // Compiling takes minutes on a processor and needs a compiler.
             None => add(&["--enforce-eager"]),
+        }
+        if let Some(tokens) = at.spec.max_context.filter(|_| at.gpu_share.is_none()) {
+            // A prompt in parts ends the server where the request has a seed: it rewinds the generator, which
+            // a processor's cannot do (vLLM 0.32, "CPU Generator does not use offset").
+            add(&["--no-enable-chunked-prefill"]);
+            add(&["--max-num-batched-tokens", &tokens.max(LEAST_BATCHED).to_string()]);
         }
         Ok(command)
     }
