@@ -182,7 +182,7 @@ fn trainings_that_do_not_come_to_their_end() {
     for (agent, submission, reason) in [
         ("killed-late", "final", "no fact"),
         ("killed-early", "none", "exit code 137"),
-        ("out-of-memory", "none", "exit code 134"),
+        ("out-of-memory", "none", "exit code 3"),
         ("out-of-disk", "final", "no fact"),
         ("no-disk-at-all", "none", "exit code 3"),
         ("cut-while-saving", "snapshot", "no fact"),
