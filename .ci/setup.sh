@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the full tests need: packages by name, and a Python environment with the reference
-# implementation of the models, which is also one of the servers that engines start.
+# Installs what the full tests need: programs, by their packages' names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,11 +15,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     $sudo apt-get update -qq
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         git gcc libc6-dev python3 python3-venv bubblewrap util-linux bsdutils >/dev/null
-fi
-
-venv=target/ci-venv
-if ! "$venv/bin/python" -c 'import torch, transformers, accelerate, fastapi, openai, uvicorn' 2>/dev/null; then
-    mkdir -p target
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check torch 'transformers[serving]' safetensors accelerate
 fi

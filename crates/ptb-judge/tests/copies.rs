@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,21 +27,7 @@ fn shape() -> RandomModel {
 }
 
 fn architecture() -> Architecture {
-    let config = shape().config();
-    Architecture {
-        class: "Qwen3ForCausalLM".into(),
-        aliases: vec![],
-        layers: config.num_layers,
-        hidden: config.hidden_size,
-        intermediate: config.intermediate_size,
-        heads: config.num_heads,
-        kv_heads: config.num_kv_heads,
-        head_dim: config.head_dim,
-        vocab: config.vocab_size,
-        tied: true,
-        context: 1024,
-        parameters: 0,
-    }
+    common::architecture(&shape())
 }
 
 struct Zoo(tempfile::TempDir);

@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ptb_core::registry::Architecture;
 use ptb_core::run::Submission;
 use ptb_judge::{Submitted, gather};
 use ptb_model::{RandomModel, random_model};
@@ -69,21 +70,7 @@ impl Models {
 
     /// What is noted of a folder, a line each; all of it without a mark.
     fn notes(&self, dir: &Path) -> String {
-        let config = RandomModel::mini(1).config();
-        let architecture = Architecture {
-            class: "Qwen3ForCausalLM".into(),
-            aliases: vec![],
-            layers: config.num_layers,
-            hidden: config.hidden_size,
-            intermediate: config.intermediate_size,
-            heads: config.num_heads,
-            kv_heads: config.num_kv_heads,
-            head_dim: config.head_dim,
-            vocab: config.vocab_size,
-            tied: true,
-            context: 1024,
-            parameters: 0,
-        };
+        let architecture = common::architecture(&RandomModel::mini(1));
         let evidence = gather(&Submitted {
             end: "finished",
             submission: &Submission::Final,

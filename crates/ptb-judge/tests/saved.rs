@@ -6,11 +6,12 @@
     reason = "helpers of tests fail by panicking, and a test that skips says why"
 )]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ptb_core::registry::Architecture;
 use ptb_core::run::Submission;
 use ptb_judge::{Submitted, gather};
 use ptb_model::{RandomModel, random_model};
@@ -43,21 +44,7 @@ fn with_tokenizer(model: &Path, tokenizer: &Path, to: &Path) {
 }
 
 fn notes(dir: &Path, base: &Path) -> Vec<String> {
-    let config = RandomModel::mini(1).config();
-    let architecture = Architecture {
-        class: "Qwen3ForCausalLM".into(),
-        aliases: vec![],
-        layers: config.num_layers,
-        hidden: config.hidden_size,
-        intermediate: config.intermediate_size,
-        heads: config.num_heads,
-        kv_heads: config.num_kv_heads,
-        head_dim: config.head_dim,
-        vocab: config.vocab_size,
-        tied: true,
-        context: 1024,
-        parameters: 0,
-    };
+    let architecture = common::architecture(&RandomModel::mini(1));
     let (end, submission) = ("finished", &Submission::Final);
     let submitted =
         Submitted { end, submission, dir, base, instruct: None, architecture: &architecture };

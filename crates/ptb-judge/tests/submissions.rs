@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ptb_core::registry::Architecture;
+use common::architecture;
 use ptb_core::run::{Mark, Submission};
 use ptb_judge::{Submitted, decide, gather};
 use ptb_model::{RandomModel, random_model};
@@ -15,24 +17,6 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
-}
-
-fn architecture(model: &RandomModel) -> Architecture {
-    let config = model.config();
-    Architecture {
-        class: "Qwen3ForCausalLM".into(),
-        aliases: vec![],
-        layers: config.num_layers,
-        hidden: config.hidden_size,
-        intermediate: config.intermediate_size,
-        heads: config.num_heads,
-        kv_heads: config.num_kv_heads,
-        head_dim: config.head_dim,
-        vocab: config.vocab_size,
-        tied: true,
-        context: 1024,
-        parameters: 0,
     }
 }
 

