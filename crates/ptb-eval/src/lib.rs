@@ -17,6 +17,7 @@ mod ask;
 mod error;
 mod evaluation;
 mod grader;
+pub mod inspect;
 mod level;
 mod pass;
 mod patience;
