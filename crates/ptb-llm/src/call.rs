@@ -157,6 +157,7 @@ pub struct Totals {
     pub invalid: u64,
     /// Tokens of all replies, the invalid ones' included.
     pub usage: Usage,
-    /// What all replies cost, the invalid ones' included, in US dollars; `None` where no price is known.
+    /// What all replies cost, the invalid ones' included, in US dollars; `None` where no price is known. A reply whose
+    /// tokens the server does not count is taken to have cost the most that it can; what broke off on its way, nothing.
     pub cost: Option<f64>,
 }

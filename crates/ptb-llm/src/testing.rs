@@ -151,6 +151,11 @@ impl GraderServer {
         self.desk.log().requests.len()
     }
 
+    /// Requests that are in the server's hands.
+    pub fn at_once(&self) -> usize {
+        self.desk.now.load(Ordering::SeqCst)
+    }
+
     /// Most requests that were in the server's hands at once.
     pub fn most_at_once(&self) -> usize {
         self.desk.most.load(Ordering::SeqCst)
