@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::config::Config;
 use crate::dir::ModelDir;
 use crate::error::{Fault, ModelError, shorten};
 use crate::generation::GenerationConfig;
-use crate::layout::expected_tensors;
+use crate::layout::{expected_tensors, stored_names};
 
 /// What a whole, well-formed model directory holds.
 #[derive(Debug, Clone, Serialize)]
@@ -73,7 +73,12 @@ pub fn check_opened(dir: &ModelDir) -> Result<ModelFacts, ModelError> {
 pub(crate) fn check_tensors(config: &Config, checkpoint: &Checkpoint) -> Result<u64, ModelError> {
     let mut parameters = 0;
     for (_, name, expected) in expected_tensors(config) {
-        let info = checkpoint.find(&name)?;
+        let stored = stored_names(config.architecture, &name);
+        let called = |info: &&TensorInfo| stored.iter().any(|name| name == info.stored());
+        let Some(info) = checkpoint.tensors().get(&name).filter(called) else {
+            let name = stored.into_iter().next().unwrap_or(name);
+            return Err(checkpoint.missing(&name));
+        };
         if info.shape != expected {
             let fault = Fault::TensorShape { name, found: info.shape.clone(), expected };
             return Err(ModelError::new(checkpoint.file_of(info), fault));

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::dir::ModelDir;
 use crate::error::{Fault, ModelError, shorten};
 use crate::header::{self, Dtype};
+use crate::layout::known_name;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -28,8 +29,16 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// Size in bytes.
     pub bytes: u64,
+    stored: String,
     shard: usize,
     begin: u64,
+}
+
+impl TensorInfo {
+    /// What the file calls it.
+    pub fn stored(&self) -> &str {
+        &self.stored
+    }
 }
 
 #[derive(Debug)]
@@ -39,6 +48,9 @@ struct Shard {
 }
 
 /// Opened weights. Tensors are read when asked for; headers have been checked.
+///
+/// Tensors of a model that has a tower for images are known by the names that they have in a model without one,
+/// whichever of the names in use the file has ([`TensorInfo::stored`]).
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: std::path::PathBuf,
@@ -84,7 +96,8 @@ impl Checkpoint {
             self.add(dir, name)?;
         }
         for (tensor, shard) in &index.weight_map {
-            let found = self.tensors.get(tensor).and_then(|t| self.shards.get(t.shard));
+            let found = self.tensors.get(&known_name(tensor)).filter(|t| t.stored == *tensor);
+            let found = found.and_then(|t| self.shards.get(t.shard));
             if found.is_none_or(|s| s.name != *shard) {
                 let (tensor, shard) = (shorten(tensor, 120), shorten(shard, 120));
                 let text = format!("tensor `{tensor}` is not in `{shard}`, where it should be");
@@ -94,19 +107,25 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn add(&mut self, dir: &ModelDir, name: &str) -> Result<(), ModelError> {
-        let file = dir.file(name)?;
-        let entries = header::read(&file).map_err(|fault| dir.error(name, fault))?;
+    fn add(&mut self, dir: &ModelDir, file: &str) -> Result<(), ModelError> {
+        let opened = dir.file(file)?;
+        let entries = header::read(&opened).map_err(|fault| dir.error(file, fault))?;
         let shard = self.shards.len();
-        self.shards.push(Shard { name: name.to_owned(), file });
+        self.shards.push(Shard { name: file.to_owned(), file: opened });
         for e in entries {
-            let info =
-                TensorInfo { dtype: e.dtype, shape: e.shape, bytes: e.len, shard, begin: e.begin };
-            if self.tensors.contains_key(&e.name) {
-                let text = format!("tensor `{}` is in another shard, too", shorten(&e.name, 120));
-                return Err(dir.error(name, Fault::malformed(text)));
+            let name = known_name(&e.name);
+            if let Some(other) = self.tensors.get(&name) {
+                let (name, other) = (shorten(&e.name, 120), shorten(&other.stored, 120));
+                let text = match name == other {
+                    true => format!("tensor `{name}` is in another shard, too"),
+                    false => format!("tensor `{name}` is there as `{other}`, too"),
+                };
+                return Err(dir.error(file, Fault::malformed(text)));
             }
-            self.tensors.insert(e.name, info);
+            let (stored, begin) = (e.name, e.begin);
+            let info =
+                TensorInfo { dtype: e.dtype, shape: e.shape, bytes: e.len, stored, shard, begin };
+            self.tensors.insert(name, info);
         }
         Ok(())
     }
@@ -128,9 +147,11 @@ impl Checkpoint {
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<&TensorInfo, ModelError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| ModelError::new(&self.dir, Fault::TensorMissing(shorten(name, 120))))
+        self.tensors.get(name).ok_or_else(|| self.missing(name))
+    }
+
+    pub(crate) fn missing(&self, name: &str) -> ModelError {
+        ModelError::new(&self.dir, Fault::TensorMissing(shorten(name, 120)))
     }
 
     /// Streams a tensor's bytes in order, in pieces whose length is a multiple of 8 but for the last.
@@ -140,7 +161,7 @@ impl Checkpoint {
     pub fn stream(&self, name: &str, mut each: impl FnMut(&[u8])) -> Result<(), ModelError> {
         let info = self.find(name)?;
         let Some(shard) = self.shards.get(info.shard) else {
-            return Err(ModelError::new(&self.dir, Fault::TensorMissing(shorten(name, 120))));
+            return Err(self.missing(name));
         };
         let mut buffer = vec![0; CHUNK.min(usize::try_from(info.bytes).unwrap_or(CHUNK))];
         let mut done = 0;

@@ -118,14 +118,16 @@ impl ModelDir {
         limit: u64,
     ) -> Result<T, ModelError> {
         let bytes = self.read(name, limit)?;
-        serde_json::from_slice(&bytes).map_err(|e| {
-            let fault = match e.classify() {
-                serde_json::error::Category::Data => unfit::<T>(&bytes, &e),
-                _ => Fault::malformed(format!("it is not valid JSON: {e}")),
-            };
-            self.error(name, fault)
-        })
+        parse(&bytes).map_err(|fault| self.error(name, fault))
     }
+}
+
+/// A JSON file's content as a type of ours.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => unfit::<T>(bytes, &e),
+        _ => Fault::malformed(format!("it is not valid JSON: {e}")),
+    })
 }
 
 /// What is wrong with a file that holds something unexpected. It is read twice more: it may break off after

@@ -65,6 +65,9 @@ pub enum Fault {
     /// An architecture that this code does not implement.
     #[error("architecture `{0}` is not supported")]
     Architecture(String),
+    /// A model that can be run here, and not trained.
+    #[error("the model has {0}, and training here is written for plain Qwen3ForCausalLM")]
+    Untrainable(String),
     /// A tensor that the configuration calls for and no file holds.
     #[error("tensor `{0}` is missing")]
     TensorMissing(String),
@@ -94,7 +97,11 @@ impl Fault {
             Self::Value { .. } | Self::Unfit(_) => {
                 "correct the value, or save the model's configuration again"
             }
-            Self::Architecture(_) => "keep the base model's architecture (here: Qwen3ForCausalLM)",
+            Self::Architecture(_) => {
+                "keep the base model's architecture (known here: Qwen3ForCausalLM, LlamaForCausalLM, \
+                 SmolLM3ForCausalLM, Gemma3ForCausalLM, Gemma3ForConditionalGeneration)"
+            }
+            Self::Untrainable(_) => "train it with other software, such as `transformers` or `trl`",
             Self::TensorMissing(_) => "save every shard together with its index",
             Self::TensorShape { .. } => "save weights and config.json from the same model",
         }

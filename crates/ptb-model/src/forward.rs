@@ -25,12 +25,13 @@ impl Parameters {
     /// Reads every tensor that the architecture has, as f32.
     ///
     /// # Errors
-    /// A missing tensor, one of another shape, or one that cannot be read.
+    /// A model that cannot be trained here, a missing tensor, one of another shape, or one that cannot be read.
     pub fn load(
         config: &Config,
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
+        config.check_trainable()?;
         crate::check::check_tensors(config, checkpoint)?;
         let mut all = BTreeMap::new();
         for (_, name, shape) in expected_tensors(config) {
@@ -83,11 +84,12 @@ impl Qwen3 {
     /// Tensors that the architecture does not use are left out.
     ///
     /// # Errors
-    /// A missing tensor, or one of another shape or type.
+    /// A model that cannot be trained here, a missing tensor, or one of another shape or type.
     pub fn over(
         config: Config,
         mut tensors: BTreeMap<String, Tensor>,
     ) -> std::result::Result<Self, ModelError> {
+        config.check_trainable()?;
         let fault = |fault| ModelError::new("(tensors in memory)", fault);
         let mut used = BTreeMap::new();
         for (_, name, expected) in expected_tensors(&config) {

@@ -1,7 +1,7 @@
 //! Which tensors an architecture has, with their shapes: the one list that checks, random models,
 //! the differentiable forward and inference all read.
 
-use crate::config::Config;
+use crate::config::{Architecture, Config};
 
 /// What a tensor is for, in the order in which the forward pass meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +22,8 @@ pub enum TensorRole {
     KeyNorm,
     /// Projection of attention's result back to the residual stream.
     AttentionOut,
+    /// RMS norm of attention's result before it joins the residual stream.
+    AttentionOutNorm,
     /// RMS norm before the feed-forward layer.
     FeedForwardNorm,
     /// Gate of the feed-forward layer.
@@ -30,6 +32,8 @@ pub enum TensorRole {
     Up,
     /// Output of the feed-forward layer.
     Down,
+    /// RMS norm of the feed-forward layer's result before it joins the residual stream.
+    DownNorm,
     /// Last RMS norm.
     FinalNorm,
     /// Output projection of an untied model.
@@ -37,25 +41,24 @@ pub enum TensorRole {
 }
 
 impl TensorRole {
-    /// The tensor's name in Hugging Face files; `layer` counts for tensors of a layer.
+    /// The tensor's name in files of Qwen3; `layer` counts for tensors of a layer.
     pub fn name(self, layer: usize) -> String {
-        let inner = match self {
-            Self::Embedding => return "model.embed_tokens.weight".to_owned(),
-            Self::FinalNorm => return "model.norm.weight".to_owned(),
-            Self::Head => return "lm_head.weight".to_owned(),
-            Self::AttentionNorm => "input_layernorm",
-            Self::Query => "self_attn.q_proj",
-            Self::Key => "self_attn.k_proj",
-            Self::Value => "self_attn.v_proj",
-            Self::QueryNorm => "self_attn.q_norm",
-            Self::KeyNorm => "self_attn.k_norm",
-            Self::AttentionOut => "self_attn.o_proj",
-            Self::FeedForwardNorm => "post_attention_layernorm",
-            Self::Gate => "mlp.gate_proj",
-            Self::Up => "mlp.up_proj",
-            Self::Down => "mlp.down_proj",
-        };
-        format!("model.layers.{layer}.{inner}.weight")
+        self.name_in(Architecture::Qwen3, layer)
+    }
+
+    /// The tensor's name in files of an architecture, as [`Checkpoint`](crate::Checkpoint) gives it; `layer` counts
+    /// for tensors of a layer. Empty for a tensor that layers of the architecture do not have.
+    pub fn name_in(self, architecture: Architecture, layer: usize) -> String {
+        match self {
+            Self::Embedding => "model.embed_tokens.weight".to_owned(),
+            Self::FinalNorm => "model.norm.weight".to_owned(),
+            Self::Head => HEAD.to_owned(),
+            _ => {
+                let mut all = architecture.family().layer.iter();
+                let name = all.find(|(role, _)| *role == self).map(|(_, name)| name);
+                name.map_or_else(String::new, |n| format!("model.layers.{layer}.{n}.weight"))
+            }
+        }
     }
 
     /// The shape that a configuration calls for, outputs first.
@@ -64,7 +67,11 @@ impl TensorRole {
         let (queries, keys) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
         match self {
             Self::Embedding | Self::Head => vec![c.vocab_size, hidden],
-            Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm => vec![hidden],
+            Self::AttentionNorm
+            | Self::AttentionOutNorm
+            | Self::FeedForwardNorm
+            | Self::DownNorm
+            | Self::FinalNorm => vec![hidden],
             Self::QueryNorm | Self::KeyNorm => vec![c.head_dim],
             Self::Query => vec![queries, hidden],
             Self::Key | Self::Value => vec![keys, hidden],
@@ -81,35 +88,55 @@ impl TensorRole {
 
     /// True for the gains of RMS norms.
     pub fn is_norm(self) -> bool {
-        use TensorRole::{AttentionNorm, FeedForwardNorm, FinalNorm, KeyNorm, QueryNorm};
-        matches!(self, AttentionNorm | FeedForwardNorm | FinalNorm | KeyNorm | QueryNorm)
+        let width_of_one = matches!(self, Self::QueryNorm | Self::KeyNorm | Self::FinalNorm);
+        let in_layer = matches!(
+            self,
+            Self::AttentionNorm | Self::AttentionOutNorm | Self::FeedForwardNorm | Self::DownNorm
+        );
+        width_of_one || in_layer
     }
-
-    const LAYER: [Self; 11] = [
-        Self::AttentionNorm,
-        Self::Query,
-        Self::Key,
-        Self::Value,
-        Self::QueryNorm,
-        Self::KeyNorm,
-        Self::AttentionOut,
-        Self::FeedForwardNorm,
-        Self::Gate,
-        Self::Up,
-        Self::Down,
-    ];
 }
 
-/// Every tensor of the architecture: role, name, shape.
+/// Every tensor of the architecture: role, name (as [`Checkpoint`](crate::Checkpoint) gives it), shape.
 pub fn expected_tensors(c: &Config) -> Vec<(TensorRole, String, Vec<usize>)> {
-    let row = |role: TensorRole, layer| (role, role.name(layer), role.shape(c));
+    let row = |role: TensorRole, layer| (role, role.name_in(c.architecture, layer), role.shape(c));
     let mut all = vec![row(TensorRole::Embedding, 0)];
     for layer in 0..c.num_layers {
-        all.extend(TensorRole::LAYER.iter().map(|role| row(*role, layer)));
+        all.extend(c.architecture.family().layer.iter().map(|(role, _)| row(*role, layer)));
     }
     all.push(row(TensorRole::FinalNorm, 0));
     if !c.tie_word_embeddings {
         all.push(row(TensorRole::Head, 0));
     }
     all
+}
+
+const TEXT: &str = "model.";
+const HEAD: &str = "lm_head.weight";
+
+/// What one tensor has been called in files, and what it is called here: the text of a model with a tower for
+/// images lies deeper than that of one without, and not where it lay before version 4.52 of `transformers`.
+const RENAMED: [(&str, &str); 5] = [
+    ("language_model.model.", TEXT),
+    ("language_model.lm_head.", "lm_head."),
+    ("model.language_model.", TEXT),
+    ("model.vision_tower.", "vision_tower."),
+    ("model.multi_modal_projector.", "multi_modal_projector."),
+];
+
+/// A stored tensor's name here.
+pub(crate) fn known_name(stored: &str) -> String {
+    let renamed = RENAMED.iter().find_map(|(from, to)| Some((to, stored.strip_prefix(from)?)));
+    renamed.map_or_else(|| stored.to_owned(), |(to, rest)| format!("{to}{rest}"))
+}
+
+/// What a tensor of the architecture, by its name here, may be called in files; the first is written today.
+pub(crate) fn stored_names(architecture: Architecture, name: &str) -> Vec<String> {
+    let prefixes = architecture.family().prefixes;
+    match name.strip_prefix(TEXT) {
+        Some(rest) => prefixes.iter().map(|prefix| format!("{prefix}{rest}")).collect(),
+        // Older files of models with a tower have the head beside the text.
+        None if prefixes.len() > 1 => vec![name.to_owned(), format!("language_model.{name}")],
+        None => vec![name.to_owned()],
+    }
 }

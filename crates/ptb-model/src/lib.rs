@@ -33,7 +33,7 @@ mod tokenizer;
 
 pub use check::{ModelFacts, check_model_dir, check_opened};
 pub use checkpoint::{Checkpoint, TensorInfo};
-pub use config::{Architecture, Config, knows};
+pub use config::{Activation, Architecture, Config, Layer, Rope, Scaling, Vision, knows};
 pub use dir::{Links, ModelDir};
 pub use error::{Fault, ModelError};
 #[cfg(feature = "autograd")]
@@ -44,6 +44,6 @@ pub use grad::Joined;
 pub use hash::{TensorHash, tensor_hashes, weights_hash};
 pub use header::Dtype;
 pub use layout::{TensorRole, expected_tensors};
-pub use random::{RandomModel, random_model};
+pub use random::{RandomModel, random_like, random_model};
 pub use save::{SaveError, check_save, save_model};
 pub use tokenizer::Tokenizer;

@@ -1,20 +1,22 @@
 //! Randomly initialised model directories: what tests and benches run on where no weights can be had.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use half::bf16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::View;
+use safetensors::{Dtype, SafeTensorError};
 use serde_json::{Value, json};
 
-use crate::config::{Architecture, Config};
+use crate::config::{Architecture, Config, Layer, Rope, Scaling};
 use crate::error::{Fault, ModelError};
-use crate::layout::{TensorRole, expected_tensors};
+use crate::layout::{TensorRole, expected_tensors, stored_names};
 
 /// Qwen3's added tokens in the order of its tokenizer; the second half is text to the decoder.
 const SPECIAL: [&str; 14] = [
@@ -52,10 +54,16 @@ const IM_END: u32 = 258;
 /// Symbols and added tokens, rounded up as real vocabularies are.
 const VOCAB: usize = 288;
 
-/// Sizes and seed of a random Qwen3-shaped model with a byte-level tokenizer (token id = byte for the
-/// first 256, then Qwen3's special tokens).
+/// Values of one draw: their positions in the generator's stream are known, so pieces are made in parallel.
+const PIECE: usize = 1 << 16;
+
+/// Sizes and seed of a random model with a byte-level tokenizer (token id = byte for the first 256, then
+/// Qwen3's special tokens).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RandomModel {
+    /// Which architecture. Families whose layers differ get both kinds of layers, and what depends on long texts
+    /// (windows, scaled positions) in sizes that short ones reach.
+    pub architecture: Architecture,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width of the feed-forward layer.
@@ -74,6 +82,8 @@ pub struct RandomModel {
     pub max_positions: usize,
     /// Whether the output projection is the embedding.
     pub tie_word_embeddings: bool,
+    /// How much logits vary: about this deviation.
+    pub logits: f32,
     /// Store bf16 instead of f32.
     pub bf16: bool,
     /// Equal seeds give equal bytes on every machine.
@@ -81,9 +91,15 @@ pub struct RandomModel {
 }
 
 impl RandomModel {
+    /// Another architecture in the sizes of [`RandomModel::tiny`], with logits that vary by more than 1.
+    pub fn of(architecture: Architecture, seed: u64) -> Self {
+        Self { architecture, logits: 1.8, ..Self::tiny(seed) }
+    }
+
     /// About one million parameters: 128 wide, 4 layers, 4 heads of 32 over 2 key heads.
     pub fn tiny(seed: u64) -> Self {
         Self {
+            architecture: Architecture::Qwen3,
             hidden_size: 128,
             intermediate_size: 512,
             num_layers: 4,
@@ -93,6 +109,7 @@ impl RandomModel {
             vocab_size: VOCAB,
             max_positions: 32_768,
             tie_word_embeddings: true,
+            logits: 1.0,
             bf16: false,
             seed,
         }
@@ -120,8 +137,9 @@ impl RandomModel {
 
     /// The configuration that the directory will have.
     pub fn config(&self) -> Config {
+        let vision = self.architecture == Architecture::Gemma3Vision;
         Config {
-            architecture: Architecture::Qwen3,
+            architecture: self.architecture,
             hidden_size: self.hidden_size,
             intermediate_size: self.intermediate_size,
             num_layers: self.num_layers,
@@ -129,12 +147,33 @@ impl RandomModel {
             num_kv_heads: self.num_kv_heads,
             head_dim: self.head_dim,
             rms_norm_eps: 1e-6,
-            rope_theta: 1e6,
+            layers: (1..=self.num_layers).map(|n| self.layer(n)).collect(),
+            query_scalar: self.head_dim as f64,
+            logit_cap: None,
             tie_word_embeddings: self.tie_word_embeddings,
             vocab_size: self.vocab_size,
             max_positions: self.max_positions,
             eos: vec![IM_END],
+            vision: vision.then(Default::default),
         }
+    }
+
+    /// The layer with this number, from 1.
+    fn layer(&self, n: usize) -> Layer {
+        let plain = |theta| Rope { theta, scaling: Scaling::None };
+        let scaled = |theta, scaling| Rope { theta, scaling };
+        let llama3 = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 256.0 };
+        let other = n.is_multiple_of(2);
+        let (rope, window) = match self.architecture {
+            Architecture::Qwen3 => (Some(plain(1e6)), None),
+            Architecture::Llama => (Some(scaled(5e5, llama3)), None),
+            Architecture::SmolLm3 => ((!other).then(|| plain(2e6)), None),
+            Architecture::Gemma3 | Architecture::Gemma3Vision if other => {
+                (Some(scaled(1e6, Scaling::Linear { factor: 8.0 })), None)
+            }
+            Architecture::Gemma3 | Architecture::Gemma3Vision => (Some(plain(1e4)), Some(48)),
+        };
+        Layer { rope, window }
     }
 }
 
@@ -143,66 +182,137 @@ impl RandomModel {
 /// # Errors
 /// When the directory cannot be written.
 pub fn random_model(dir: impl AsRef<Path>, model: &RandomModel) -> Result<(), ModelError> {
-    let dir = dir.as_ref();
+    let config = model.config();
+    let dtype = if model.bf16 { "bfloat16" } else { "float32" };
+    let drawn = Drawn { seed: model.seed, bf16: model.bf16, logits: model.logits };
+    write(dir.as_ref(), &config, &config.to_json(Some(dtype)), drawn)
+}
+
+/// Writes a random model of any configuration, given as the content of a `config.json` that is written as it is.
+/// One tensor at a time is in memory.
+///
+/// # Errors
+/// A configuration that is not supported, or a directory that cannot be written.
+pub fn random_like(
+    dir: impl AsRef<Path>,
+    config: &Value,
+    seed: u64,
+    bf16: bool,
+) -> Result<(), ModelError> {
+    let checked = Config::from_json(config.to_string().as_bytes())?;
+    write(dir.as_ref(), &checked, config, Drawn { seed, bf16, logits: 1.8 })
+}
+
+/// How weights are drawn.
+#[derive(Clone, Copy)]
+struct Drawn {
+    seed: u64,
+    bf16: bool,
+    logits: f32,
+}
+
+fn write(dir: &Path, config: &Config, json: &Value, drawn: Drawn) -> Result<(), ModelError> {
     let failed = |name: &str, e: io::Error| ModelError::new(dir.join(name), Fault::Io(e));
-    std::fs::create_dir_all(dir).map_err(|e| failed("", e))?;
+    fs::create_dir_all(dir).map_err(|e| failed("", e))?;
     for (name, value) in [
-        ("config.json", config_json(model)),
-        ("generation_config.json", generation_json()),
-        ("tokenizer.json", tokenizer_json()),
-        ("tokenizer_config.json", tokenizer_config_json(model)),
+        ("config.json", json),
+        ("generation_config.json", &generation_json()),
+        ("tokenizer.json", &tokenizer_json()),
+        ("tokenizer_config.json", &tokenizer_config_json(config)),
     ] {
         let text = format!("{value:#}\n");
-        std::fs::write(dir.join(name), text).map_err(|e| failed(name, e))?;
+        fs::write(dir.join(name), text).map_err(|e| failed(name, e))?;
     }
-    write_weights(&dir.join("model.safetensors"), model).map_err(|e| failed("model.safetensors", e))
+    let path = dir.join("model.safetensors");
+    write_weights(&path, config, drawn).map_err(|e| failed("model.safetensors", e))
 }
 
-fn write_weights(path: &Path, model: &RandomModel) -> io::Result<()> {
-    let layout = expected_tensors(&model.config());
-    let data: Vec<Vec<u8>> = layout
-        .par_iter()
-        .enumerate()
-        .map(|(index, (role, _, shape))| values(model, index as u64, *role, shape))
-        .collect();
-    let dtype = if model.bf16 { Dtype::BF16 } else { Dtype::F32 };
-    let mut views = BTreeMap::new();
-    for ((_, name, shape), bytes) in layout.iter().zip(&data) {
-        let view = TensorView::new(dtype, shape.clone(), bytes)
-            .map_err(|e| io::Error::other(e.to_string()))?;
-        views.insert(name, view);
-    }
+fn write_weights(path: &Path, config: &Config, drawn: Drawn) -> io::Result<()> {
+    let layout = expected_tensors(config).into_iter().enumerate();
+    let tensors = layout.map(|(index, (role, name, shape))| {
+        let stored = stored_names(config.architecture, &name).into_iter().next().unwrap_or(name);
+        (stored, Random { config, drawn, index: index as u64, role, shape })
+    });
     let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    // The library's own writing to a file gives it to this user alone.
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| io::Error::other(e.to_string()))?;
-    std::fs::write(path, bytes)
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| match e {
+        SafeTensorError::IoError(e) => e,
+        other => io::Error::other(other.to_string()),
+    })?;
+    // The library gives the file to this user alone.
+    fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 
-/// One tensor's bytes. Projections have the variance that keeps a signal's size, and heads look sharply at
-/// few positions: with the 0.02 of real initialisations a model of this size repeats one token for ever,
-/// and a test on its texts would show little.
-fn values(model: &RandomModel, index: u64, role: TensorRole, shape: &[usize]) -> Vec<u8> {
-    let mut rng = ChaCha8Rng::seed_from_u64(model.seed);
-    rng.set_stream(index);
-    let fan_in = shape.last().copied().unwrap_or(1) as f32;
-    let (mean, scale) = match role {
-        TensorRole::QueryNorm | TensorRole::KeyNorm => (1.6, 0.1),
-        TensorRole::Value | TensorRole::AttentionOut => (0.0, 1.5 / fan_in.sqrt()),
-        role if role.is_norm() => (1.0, 0.1),
-        _ => (0.0, 1.0 / fan_in.sqrt()),
-    };
-    let count = shape.iter().product();
-    let mut bytes = Vec::with_capacity(count * if model.bf16 { 2 } else { 4 });
-    for _ in 0..count {
-        let value = mean + scale * bell(&mut rng);
-        if model.bf16 {
-            bytes.extend(bf16::from_f32(value).to_le_bytes());
-        } else {
-            bytes.extend(value.to_le_bytes());
-        }
+/// A tensor that is drawn when it is written.
+struct Random<'a> {
+    config: &'a Config,
+    drawn: Drawn,
+    index: u64,
+    role: TensorRole,
+    shape: Vec<usize>,
+}
+
+impl View for Random<'_> {
+    fn dtype(&self) -> Dtype {
+        if self.drawn.bf16 { Dtype::BF16 } else { Dtype::F32 }
     }
-    bytes
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.values())
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * if self.drawn.bf16 { 2 } else { 4 }
+    }
+}
+
+impl Random<'_> {
+    /// Mean and deviation. Projections have the variance that keeps a signal's size, and heads look sharply at few
+    /// positions: with the 0.02 of real initialisations a model of this size repeats one token for ever, and a
+    /// test on its texts would show little.
+    fn moments(&self) -> (f32, f32) {
+        use TensorRole as R;
+        let fan_in = self.shape.last().copied().unwrap_or(1) as f32;
+        let normed =
+            self.config.architecture.family().layer.iter().any(|(r, _)| *r == R::QueryNorm);
+        let scaled = self.config.embedding_scale().is_some();
+        let (mean, scale) = match self.role {
+            R::QueryNorm | R::KeyNorm => (1.6, 0.1),
+            R::Query | R::Key if !normed => (0.0, 1.6 / fan_in.sqrt()),
+            R::Value | R::AttentionOut => (0.0, 1.5 / fan_in.sqrt()),
+            // A text's own embedding stays small beside what layers add to it: where it is the output projection,
+            // too, its token would be said again and again.
+            R::Embedding if scaled => (0.0, 0.25 / fan_in.sqrt()),
+            R::FinalNorm if scaled => (4.0 * self.drawn.logits, 0.1),
+            R::FinalNorm => (self.drawn.logits, 0.1),
+            role if role.is_norm() => (1.0, 0.1),
+            _ => (0.0, 1.0 / fan_in.sqrt()),
+        };
+        (if self.role.is_norm() { mean - self.config.gain_offset() } else { mean }, scale)
+    }
+
+    fn values(&self) -> Vec<u8> {
+        let (mean, scale) = self.moments();
+        let width = if self.drawn.bf16 { 2 } else { 4 };
+        let mut bytes = vec![0; self.data_len()];
+        bytes.par_chunks_mut(PIECE * width).enumerate().for_each(|(n, piece)| {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.drawn.seed);
+            rng.set_stream(self.index);
+            // A draw takes two words.
+            rng.set_word_pos(2 * (n * PIECE) as u128);
+            for place in piece.chunks_exact_mut(width) {
+                let value = mean + scale * bell(&mut rng);
+                match self.drawn.bf16 {
+                    true => place.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
+                    false => place.copy_from_slice(&value.to_le_bytes()),
+                }
+            }
+        });
+        bytes
+    }
 }
 
 /// A value of mean 0 and variance 1: the sum of four uniform ones, which needs no logarithm or cosine
@@ -212,32 +322,6 @@ fn bell(rng: &mut ChaCha8Rng) -> f32 {
     let sum: u64 = (0..4).map(|i| (word >> (16 * i)) & 0xffff).sum();
     // Four uniform values of variance 1/12 each: scale by the root of 3.
     (sum as f32 / 65_536.0 - 2.0) * 3.0_f32.sqrt()
-}
-
-fn config_json(m: &RandomModel) -> Value {
-    json!({
-        "architectures": [Architecture::Qwen3.class()],
-        "model_type": "qwen3",
-        "hidden_size": m.hidden_size,
-        "intermediate_size": m.intermediate_size,
-        "num_hidden_layers": m.num_layers,
-        "num_attention_heads": m.num_heads,
-        "num_key_value_heads": m.num_kv_heads,
-        "head_dim": m.head_dim,
-        "hidden_act": "silu",
-        "max_position_embeddings": m.max_positions,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 1_000_000.0,
-        "attention_bias": false,
-        "attention_dropout": 0.0,
-        "use_sliding_window": false,
-        "tie_word_embeddings": m.tie_word_embeddings,
-        "vocab_size": m.vocab_size,
-        "bos_token_id": END_OF_TEXT,
-        "eos_token_id": IM_END,
-        "torch_dtype": if m.bf16 { "bfloat16" } else { "float32" },
-        "use_cache": true,
-    })
 }
 
 fn generation_json() -> Value {
@@ -287,7 +371,7 @@ fn tokenizer_json() -> Value {
     })
 }
 
-fn tokenizer_config_json(m: &RandomModel) -> Value {
+fn tokenizer_config_json(c: &Config) -> Value {
     json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": null,
@@ -296,7 +380,7 @@ fn tokenizer_config_json(m: &RandomModel) -> Value {
         "unk_token": null,
         "add_prefix_space": false,
         "clean_up_tokenization_spaces": false,
-        "model_max_length": m.max_positions,
+        "model_max_length": c.max_positions,
     })
 }
 

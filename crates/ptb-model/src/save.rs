@@ -363,8 +363,9 @@ fn write_weights<E: Display>(
     let failed = RefCell::new(None);
     let mut weights = Vec::new();
     for (_, name, shape) in expected_tensors(&config) {
-        let dtype = checkpoint.find(&name)?.dtype;
-        weights.push((name.clone(), Weight { name, shape, dtype, values, failed: &failed }));
+        let info = checkpoint.find(&name)?;
+        let (dtype, stored) = (info.dtype, info.stored().to_owned());
+        weights.push((stored, Weight { name, shape, dtype, values, failed: &failed }));
     }
     let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
     let path = dir.join(WEIGHTS);

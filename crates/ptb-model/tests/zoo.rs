@@ -79,9 +79,9 @@ fn zoo() -> Vec<Case> {
         ),
         case(
             "other architecture",
-            config("architectures", json!(["LlamaForCausalLM"])),
+            config("architectures", json!(["MistralForCausalLM"])),
             "config.json",
-            "`LlamaForCausalLM` is not supported",
+            "`MistralForCausalLM` is not supported",
         ),
         case(
             "terminal escapes",
@@ -130,7 +130,7 @@ fn zoo() -> Vec<Case> {
             "two thetas",
             config("rope_parameters", json!({"rope_theta": 5.0})),
             "config.json",
-            "`rope_theta` is 1000000",
+            "`rope_theta` is 1000000, expected 5, as in",
         ),
         case(
             "scaled rope",

@@ -13,11 +13,23 @@ const TILE: usize = 64;
 /// Multiply-adds below which one thread does it all.
 const SERIAL: usize = 400_000;
 
-/// A query token: its row's blocks and how many positions it sees.
+/// A query token: its row's blocks and which positions it sees.
 #[derive(Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) table: &'a [BlockId],
-    pub(crate) limit: usize,
+    /// The first position.
+    pub(crate) begin: usize,
+    /// The one after the last.
+    pub(crate) end: usize,
+}
+
+impl Query<'_> {
+    /// What it sees of a block, if anything.
+    fn visible(&self, index: usize) -> Option<(usize, usize)> {
+        let start = index * BLOCK;
+        let seen = (self.begin.saturating_sub(start), self.end.saturating_sub(start).min(BLOCK));
+        (seen.0 < seen.1).then_some(seen)
+    }
 }
 
 /// Shape of one layer's attention.
@@ -49,7 +61,7 @@ pub(crate) fn attention(
         return;
     }
     out.resize(heads.kv_heads * per_head * panels, [0.0; NR]);
-    let seen: usize = tokens.iter().map(|t| t.limit).sum();
+    let seen: usize = tokens.iter().map(|t| t.end - t.begin).sum();
     let serial = seen * heads.group * heads.dim * 2 * heads.kv_heads < SERIAL;
     let tile = (TILE / heads.group).max(1);
     let work = |head: usize, n: usize, out: &mut [[f32; NR]]| {
@@ -83,17 +95,18 @@ fn attend_tile(
     let (group, panels) = (heads.group, heads.value_panels());
     let mut max = vec![f32::NEG_INFINITY; tokens.len() * group];
     let mut sum = vec![0.0; tokens.len() * group];
-    let mut visible = vec![0; tokens.len() * group];
-    let blocks = tokens.iter().map(|t| t.limit.div_ceil(BLOCK)).max().unwrap_or(0);
-    for index in 0..blocks {
+    let mut visible = vec![(0, 0); tokens.len() * group];
+    let first = tokens.iter().map(|t| t.begin / BLOCK).min().unwrap_or(0);
+    let blocks = tokens.iter().map(|t| t.end.div_ceil(BLOCK)).max().unwrap_or(0);
+    for index in first..blocks {
         let mut from = 0;
         while from < tokens.len() {
             let to = run_end(tokens, from, index);
-            if tokens[from].limit > index * BLOCK {
+            if tokens[from].visible(index).is_some() {
                 for (visible, token) in
                     visible.chunks_exact_mut(group).zip(tokens).take(to).skip(from)
                 {
-                    visible.fill((token.limit - index * BLOCK).min(BLOCK));
+                    visible.fill(token.visible(index).unwrap_or_default());
                 }
                 let own = from * group..to * group;
                 let run = Attend {
@@ -116,7 +129,7 @@ fn attend_tile(
 
 /// The end of a run of tokens that see the same block at `index` (or that all see none there).
 fn run_end(tokens: &[Query<'_>], from: usize, index: usize) -> usize {
-    let key = |t: &Query<'_>| (t.limit > index * BLOCK).then(|| t.table[index]);
+    let key = |t: &Query<'_>| t.visible(index).map(|_| t.table[index]);
     let first = key(&tokens[from]);
     let run = tokens[from..].iter().take_while(|t| key(t) == first).count();
     from + run.max(1)

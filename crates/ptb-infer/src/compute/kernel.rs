@@ -110,6 +110,11 @@ by_isa! {
     silu_mul = silu_mul_body; gate: &[f32], up: &[f32], out: &mut [f32],
 }
 
+by_isa! {
+    /// `out = gelu(gate) * up`, elementwise, with the hyperbolic tangent's approximation.
+    gelu_mul = gelu_mul_body; gate: &[f32], up: &[f32], out: &mut [f32],
+}
+
 /// `acc[i][j] += sum over k of a[i][k] * b[k][j]`, k ascending, one chain for each element.
 #[inline(always)]
 fn tile<const MR: usize>(
@@ -164,8 +169,8 @@ pub(crate) struct Attend<'a> {
     pub(crate) q: &'a [f32],
     /// Width of a head.
     pub(crate) dim: usize,
-    /// How many of the block's positions each query sees, from 1.
-    pub(crate) visible: &'a [usize],
+    /// Which of the block's positions each query sees: from the first to before the second, at least one.
+    pub(crate) visible: &'a [(usize, usize)],
     /// Running maximum of each query's scores.
     pub(crate) max: &'a mut [f32],
     /// Running sum of exponentials.
@@ -211,16 +216,16 @@ fn attend_rows<const MR: usize>(a: &mut Attend<'_>, at: usize, block: &KvBlock<'
     let mut high = [[0.0; NR]; MR];
     tile(q, dim, &block.keys[..dim], &mut low);
     // A half that no query sees would add zeros; leaving it out gives the same bits sooner.
-    let half = a.visible[at..at + MR].iter().all(|visible| *visible <= NR);
+    let half = a.visible[at..at + MR].iter().all(|(_, end)| *end <= NR);
     if !half {
         tile(q, dim, &block.keys[dim..2 * dim], &mut high);
     }
     let mut scale = [1.0; MR];
     for i in 0..MR {
-        let visible = a.visible[at + i];
-        if visible < BLOCK {
-            hide(&mut low[i], visible);
-            hide(&mut high[i], visible.saturating_sub(NR));
+        let (begin, end) = a.visible[at + i];
+        if end - begin < BLOCK {
+            hide(&mut low[i], begin, end);
+            hide(&mut high[i], begin.saturating_sub(NR), end.saturating_sub(NR));
         }
         let before = a.max[at + i];
         let max = before.max(max_lanes(&low[i], &high[i]));
@@ -251,9 +256,9 @@ fn attend_rows<const MR: usize>(a: &mut Attend<'_>, at: usize, block: &KvBlock<'
 
 /// Positions that a query does not see weigh exactly zero.
 #[inline(always)]
-fn hide(scores: &mut [f32; NR], visible: usize) {
+fn hide(scores: &mut [f32; NR], begin: usize, end: usize) {
     for (j, s) in scores.iter_mut().enumerate() {
-        if j >= visible {
+        if j < begin || j >= end {
             *s = f32::NEG_INFINITY;
         }
     }
@@ -263,5 +268,15 @@ fn hide(scores: &mut [f32; NR], visible: usize) {
 fn silu_mul_body<const MR: usize>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((g, u), out) in gate.iter().zip(up).zip(out) {
         *out = g / (1.0 + exp(-g)) * u;
+    }
+}
+
+/// `x / 2 (1 + tanh(y))` is `x / (1 + e^(-2 y))`; here `y = sqrt(2 / pi) (x + 0.044715 x^3)`.
+#[inline(always)]
+fn gelu_mul_body<const MR: usize>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    const TWICE: f32 = 2.0 * 0.797_884_6;
+    for ((g, u), out) in gate.iter().zip(up).zip(out) {
+        let y = TWICE * (0.044_715 * g * g).mul_add(*g, *g);
+        *out = g / (1.0 + exp(-y)) * u;
     }
 }

@@ -76,13 +76,10 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// Cosines and sines of one position: frequencies `theta^(-2i/dim)`, computed in f32 as the reference
-/// does.
-pub(crate) fn rotary(position: usize, theta: f32, cos: &mut [f32], sin: &mut [f32]) {
-    let half = cos.len();
-    for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
-        let inverse = 1.0 / theta.powf((2 * i) as f32 / (2 * half) as f32);
-        (*sin, *cos) = (position as f32 * inverse).sin_cos();
+/// Cosines and sines of one position.
+pub(crate) fn rotary(position: usize, frequencies: &[f32], cos: &mut [f32], sin: &mut [f32]) {
+    for ((frequency, cos), sin) in frequencies.iter().zip(cos).zip(sin) {
+        (*sin, *cos) = (position as f32 * frequency).sin_cos();
     }
 }
 

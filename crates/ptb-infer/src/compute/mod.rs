@@ -8,6 +8,8 @@
 //! differentiable `forward`; tests hold this code to it.
 
 pub(crate) mod attention;
+#[cfg(test)]
+mod families;
 pub(crate) mod kernel;
 pub(crate) mod math;
 pub(crate) mod step;

@@ -1,7 +1,7 @@
 //! Weights rearranged for the kernels, once, when a model is loaded.
 
 use half::bf16;
-use ptb_model::{Checkpoint, Config, Dtype, ModelError, TensorRole};
+use ptb_model::{Checkpoint, Config, Dtype, ModelError, Rope, TensorRole};
 use rayon::prelude::*;
 
 use super::kernel::{NR, panel_bf16, panel_f32};
@@ -138,16 +138,6 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    fn load(
-        checkpoint: &Checkpoint,
-        config: &Config,
-        role: TensorRole,
-        layer: usize,
-    ) -> Result<Self, ModelError> {
-        let gain = checkpoint.read_f32(&role.name(layer))?;
-        Ok(Self { gain, eps: config.rms_norm_eps as f32 })
-    }
-
     pub(crate) fn apply(&self, x: &[f32], out: &mut [f32]) {
         let width = self.gain.len();
         for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
@@ -156,18 +146,24 @@ impl Norm {
     }
 }
 
-/// One block of the transformer.
+/// One block of the transformer. What an architecture does not have is none, and costs nothing.
 pub(crate) struct Layer {
     pub(crate) attention_norm: Norm,
     /// Queries, keys and values of all heads, one product.
     pub(crate) qkv: Packed,
-    pub(crate) query_norm: Norm,
-    pub(crate) key_norm: Norm,
+    pub(crate) query_norm: Option<Norm>,
+    pub(crate) key_norm: Option<Norm>,
     pub(crate) attention_out: Packed,
+    pub(crate) attention_out_norm: Option<Norm>,
     pub(crate) feed_forward_norm: Norm,
     pub(crate) gate: Packed,
     pub(crate) up: Packed,
     pub(crate) down: Packed,
+    pub(crate) down_norm: Option<Norm>,
+    /// Which of the model's rotary positions.
+    pub(crate) rope: Option<usize>,
+    /// How many positions a query sees, its own included.
+    pub(crate) window: Option<usize>,
 }
 
 /// A loaded model.
@@ -175,48 +171,101 @@ pub(crate) struct Weights {
     pub(crate) config: Config,
     /// Absent when the output projection is the embedding.
     embedding: Option<Packed>,
+    embedding_scale: Option<f32>,
+    /// Angles from one position to the next, for each kind of rotary positions that layers have.
+    pub(crate) frequencies: Vec<Vec<f32>>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) final_norm: Norm,
     pub(crate) head: Packed,
+}
+
+/// Reads tensors by what they are for.
+struct Loader<'a> {
+    config: &'a Config,
+    checkpoint: &'a Checkpoint,
+}
+
+impl Loader<'_> {
+    fn packed(
+        &self,
+        roles: &[TensorRole],
+        layer: usize,
+        inputs: usize,
+    ) -> Result<Packed, ModelError> {
+        let architecture = self.config.architecture;
+        let names: Vec<String> = roles.iter().map(|r| r.name_in(architecture, layer)).collect();
+        Packed::load(self.checkpoint, &names, inputs)
+    }
+
+    fn norm(&self, role: TensorRole, layer: usize) -> Result<Norm, ModelError> {
+        let mut gain = self.checkpoint.read_f32(&role.name_in(self.config.architecture, layer))?;
+        match self.config.gain_offset() {
+            0.0 => {}
+            offset => gain.iter_mut().for_each(|g| *g += offset),
+        }
+        Ok(Norm { gain, eps: self.config.rms_norm_eps as f32 })
+    }
+
+    fn norm_if_any(&self, role: TensorRole, layer: usize) -> Result<Option<Norm>, ModelError> {
+        let any = !role.name_in(self.config.architecture, layer).is_empty();
+        any.then(|| self.norm(role, layer)).transpose()
+    }
+
+    fn layer(&self, i: usize, ropes: &[Rope]) -> Result<Layer, ModelError> {
+        use TensorRole as R;
+        let c = self.config;
+        let (hidden, queries) = (c.hidden_size, c.num_heads * c.head_dim);
+        let kind = c.layers[i];
+        Ok(Layer {
+            attention_norm: self.norm(R::AttentionNorm, i)?,
+            qkv: self.packed(&[R::Query, R::Key, R::Value], i, hidden)?,
+            query_norm: self.norm_if_any(R::QueryNorm, i)?,
+            key_norm: self.norm_if_any(R::KeyNorm, i)?,
+            attention_out: self.packed(&[R::AttentionOut], i, queries)?,
+            attention_out_norm: self.norm_if_any(R::AttentionOutNorm, i)?,
+            feed_forward_norm: self.norm(R::FeedForwardNorm, i)?,
+            gate: self.packed(&[R::Gate], i, hidden)?,
+            up: self.packed(&[R::Up], i, hidden)?,
+            down: self.packed(&[R::Down], i, c.intermediate_size)?,
+            down_norm: self.norm_if_any(R::DownNorm, i)?,
+            rope: kind.rope.and_then(|rope| ropes.iter().position(|r| *r == rope)),
+            window: kind.window,
+        })
+    }
 }
 
 impl Weights {
     /// Loads a checkpoint whose tensors have been checked against the configuration.
     pub(crate) fn load(config: &Config, checkpoint: &Checkpoint) -> Result<Self, ModelError> {
         use TensorRole as R;
-        let (hidden, queries) = (config.hidden_size, config.num_heads * config.head_dim);
-        let packed = |roles: &[R], layer, inputs| {
-            let names: Vec<String> = roles.iter().map(|r| r.name(layer)).collect();
-            Packed::load(checkpoint, &names, inputs)
-        };
-        let norm = |role, layer| Norm::load(checkpoint, config, role, layer);
-        let layer = |i| -> Result<Layer, ModelError> {
-            Ok(Layer {
-                attention_norm: norm(R::AttentionNorm, i)?,
-                qkv: packed(&[R::Query, R::Key, R::Value], i, hidden)?,
-                query_norm: norm(R::QueryNorm, i)?,
-                key_norm: norm(R::KeyNorm, i)?,
-                attention_out: packed(&[R::AttentionOut], i, queries)?,
-                feed_forward_norm: norm(R::FeedForwardNorm, i)?,
-                gate: packed(&[R::Gate], i, hidden)?,
-                up: packed(&[R::Up], i, hidden)?,
-                down: packed(&[R::Down], i, config.intermediate_size)?,
-            })
-        };
+        let loader = Loader { config, checkpoint };
+        let mut ropes: Vec<Rope> = Vec::new();
+        for rope in config.layers.iter().filter_map(|layer| layer.rope) {
+            if !ropes.contains(&rope) {
+                ropes.push(rope);
+            }
+        }
+        let hidden = config.hidden_size;
         let untied = !config.tie_word_embeddings;
-        let embedding = untied.then(|| packed(&[R::Embedding], 0, hidden)).transpose()?;
+        let embedding = untied.then(|| loader.packed(&[R::Embedding], 0, hidden)).transpose()?;
         let head = if untied { R::Head } else { R::Embedding };
+        let layers = (0..config.num_layers).map(|i| loader.layer(i, &ropes));
         Ok(Self {
-            config: config.clone(),
             embedding,
-            layers: (0..config.num_layers).map(layer).collect::<Result<_, _>>()?,
-            final_norm: norm(R::FinalNorm, 0)?,
-            head: packed(&[head], 0, hidden)?,
+            embedding_scale: config.embedding_scale(),
+            frequencies: ropes.iter().map(|rope| rope.frequencies(config.head_dim)).collect(),
+            layers: layers.collect::<Result<_, _>>()?,
+            final_norm: loader.norm(R::FinalNorm, 0)?,
+            head: loader.packed(&[head], 0, hidden)?,
+            config: config.clone(),
         })
     }
 
     /// The embedding of a token below the vocabulary's size.
     pub(crate) fn embed(&self, token: u32, out: &mut [f32]) {
         self.embedding.as_ref().unwrap_or(&self.head).row(token as usize, out);
+        if let Some(scale) = self.embedding_scale {
+            out.iter_mut().for_each(|x| *x *= scale);
+        }
     }
 }

@@ -140,8 +140,9 @@ impl Joined {
     /// Reads every tensor that the architecture has, as f32.
     ///
     /// # Errors
-    /// A missing tensor, one of another shape, or one that cannot be read.
+    /// A model that cannot be trained here, a missing tensor, one of another shape, or one that cannot be read.
     pub fn read(config: &Config, checkpoint: &Checkpoint) -> std::result::Result<Self, ModelError> {
+        config.check_trainable()?;
         crate::check::check_tensors(config, checkpoint)?;
         let pack = Pack::new(config);
         let mut all = Vec::with_capacity(pack.len());

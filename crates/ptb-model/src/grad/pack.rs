@@ -53,7 +53,8 @@ impl Pack {
             dim: c.head_dim,
             vocabulary: c.vocab_size,
             eps: c.rms_norm_eps as f32,
-            theta: c.rope_theta,
+            // The same in every layer of a model that can be trained.
+            theta: c.layers.iter().find_map(|layer| layer.rope).map_or(1e4, |rope| rope.theta),
             tied: c.tie_word_embeddings,
         }
     }

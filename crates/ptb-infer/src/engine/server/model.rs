@@ -78,7 +78,8 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
     for name in weight_files(&dir)? {
         files.insert(name.clone(), located(&dir, &name)?);
     }
-    let mut texts: Vec<String> = files.keys().chain(checkpoint.tensors().keys()).cloned().collect();
+    let stored = checkpoint.tensors().values().map(|tensor| tensor.stored().to_owned());
+    let mut texts: Vec<String> = files.keys().cloned().chain(stored).collect();
     let inner = config.get("text_config").unwrap_or(&Value::Null);
     let dtype = dtype(engine, [&config, inner])?;
     let mut written = BTreeMap::new();

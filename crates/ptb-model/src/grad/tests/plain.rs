@@ -79,8 +79,9 @@ impl Plain<'_> {
         let q = self.norm(&heads(TensorRole::Query, c.num_heads), TensorRole::QueryNorm, layer);
         let k = self.norm(&heads(TensorRole::Key, c.num_kv_heads), TensorRole::KeyNorm, layer);
         let v = heads(TensorRole::Value, c.num_kv_heads).transpose(1, 2).unwrap();
-        let q = rotate(&q.transpose(1, 2).unwrap(), c.rope_theta);
-        let k = rotate(&k.transpose(1, 2).unwrap(), c.rope_theta);
+        let theta = c.layers[0].rope.unwrap().theta;
+        let q = rotate(&q.transpose(1, 2).unwrap(), theta);
+        let k = rotate(&k.transpose(1, 2).unwrap(), theta);
         let y = attend(&q, &k, &v).transpose(1, 2).unwrap();
         let y = y.reshape((batch, time, c.num_heads * c.head_dim)).unwrap();
         self.linear(&y, TensorRole::AttentionOut, layer)
