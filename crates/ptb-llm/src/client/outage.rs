@@ -253,6 +253,19 @@ mod tests {
         assert_eq!(waited, 600 * SECOND);
     }
 
+    /// A request that was sent long before and fails now says nothing of the time before the last answer.
+    #[tokio::test(start_paused = true)]
+    async fn an_old_request_does_not_make_an_outage_older() {
+        let outage = outage();
+        let old = outage.enter().await;
+        tokio::time::sleep(599 * SECOND).await;
+        assert_eq!(outage.enter().await.answered(), None);
+        tokio::time::sleep(SECOND).await;
+        let Then::Alone(last) = old.failed(None, None) else { panic!() };
+        let then = outage.enter().await.failed(None, Some(last));
+        assert!(matches!(then, Then::Out { tell: Some(_) }), "{then:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_server_may_wish_for_a_pause_within_bounds() {
         for (wish, want) in [(0, 1), (7, 7), (60, 60), (86_400, 60)] {

@@ -92,6 +92,8 @@ impl Drop for Reserved<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -99,7 +101,8 @@ mod tests {
         let purse = Purse::new(Some(1.0));
         let first = purse.reserve(0.4).await.unwrap();
         let second = purse.reserve(0.4).await.unwrap();
-        // The third fits when one of them was cheap.
+        // The third does not fit beside them; it does when one of them was cheap.
+        assert!(purse.reserve(0.4).now_or_never().is_none());
         let third = async {
             let third = purse.reserve(0.4).await.unwrap();
             third.pay(None)

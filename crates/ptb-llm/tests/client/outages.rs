@@ -68,6 +68,9 @@ async fn in_an_outage_one_probes_for_all() {
         told(&asker, "does not answer (status 503: no room)").await;
         // Those that were in flight when it began come back; from then on there is one probe after the other.
         tokio::time::sleep(Duration::from_millis(100)).await;
+        while server.at_once() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let before = server.count();
         while server.count() < before + 10 {
             assert!(server.at_once() <= 1, "{}", server.at_once());

@@ -1,11 +1,18 @@
 //! A spending limit is never passed, however many ask at once.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use ptb_llm::testing::{Act, GraderServer};
 use ptb_llm::{Call, LlmError, Options, Usage};
 use serde_json::json;
 
 use super::{Asker, call, model, options};
+
+/// A reply that takes long enough for others to be in flight meanwhile.
+fn slow(reply: Act) -> Act {
+    Act::After(Duration::from_millis(10), Box::new(reply))
+}
 
 /// With the tests' price and limit of tokens a reply costs at most 0.001 USD beside its prompt.
 fn limited(server: &GraderServer, limit: f64) -> Asker {
@@ -16,7 +23,7 @@ fn limited(server: &GraderServer, limit: f64) -> Asker {
 async fn nobody_spends_more_than_the_limit() {
     // Dear ones: all that they may cost.
     let dear = Usage { input: 100, cached_input: 0, output: 100, reasoning: 0 };
-    let server = GraderServer::start(move |_| Act::Counted("x".to_owned(), dear));
+    let server = GraderServer::start(move |_| slow(Act::Counted("x".to_owned(), dear)));
     let asker = limited(&server, 0.0205);
     let questions: Vec<String> = (0..64).map(|n| n.to_string()).collect();
     let all = join_all(questions.iter().map(|q| asker.ask(q))).await;
@@ -39,7 +46,7 @@ async fn nobody_spends_more_than_the_limit() {
 #[tokio::test]
 async fn cheap_replies_leave_room_for_more() {
     let cheap = Usage { input: 10, cached_input: 0, output: 1, reasoning: 0 };
-    let server = GraderServer::start(move |_| Act::Counted("x".to_owned(), cheap));
+    let server = GraderServer::start(move |_| slow(Act::Counted("x".to_owned(), cheap)));
     let asker = limited(&server, 0.003);
     let questions: Vec<String> = (0..64).map(|n| n.to_string()).collect();
     let all = join_all(questions.iter().map(|q| asker.ask(q))).await;
