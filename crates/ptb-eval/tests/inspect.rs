@@ -182,8 +182,7 @@ fn write_log(
     pass_fail: bool,
     samples: &[Owned],
 ) -> Result<(), LogError> {
-    let mut ids: Vec<&str> = samples.iter().map(|s| s.id.as_str()).collect();
-    ids.dedup();
+    let ids: Vec<&str> = samples.iter().filter(|s| s.epoch == 1).map(|s| s.id.as_str()).collect();
     let metadata = json!({ "weights_sha256": "aa", "edition": "2026.1", "nested": { "chat_template": "qwen3" } });
     let log = Log {
         metrics,
@@ -211,12 +210,13 @@ fn hostile() -> Vec<Owned> {
         "HumanEval/12",
         "../../etc/passwd",
         "a\0b",
+        "a\nb",
         "a_b",
         "x_epoch_1",
         "x",
         "..",
         "%2e%2e",
-        "Ünï ☃\n",
+        "Ünï ☃",
         "a\\b",
         " ",
         "#?&=+;",
@@ -359,6 +359,7 @@ fn check_log(name: &str, report: &Value, pass_fail: bool, samples: &[Owned]) {
     let (total, epochs) = (samples.len(), metrics.seeds.len());
     assert_eq!(report["task"], name);
     assert_eq!((&report["status"], &report["model"]), (&json!("success"), &json!("builtin/mini")));
+    assert_eq!(report["dataset"]["samples"], total / epochs);
     assert_eq!(report["created"], "2026-11-21T08:36:06+00:00");
     assert_eq!(report["usage"], json!({ "builtin/mini": 107 * total }));
     assert_eq!(report["counts"], json!([total, total - failed, scored, total - scored]), "{name}");
@@ -368,10 +369,10 @@ fn check_log(name: &str, report: &Value, pass_fail: bool, samples: &[Owned]) {
     assert_eq!(report["reductions"], reductions);
 
     // The header says what we measured, to the last digit; Inspect's metrics over the samples come to the same.
-    assert_eq!(
-        report["metrics"],
-        json!({ "accuracy": metrics.accuracy, "stderr": metrics.stderr })
-    );
+    for (name, ours) in [("accuracy", metrics.accuracy), ("stderr", metrics.stderr)] {
+        assert_eq!(report["metrics"][name].as_str().unwrap().parse(), Ok(ours));
+    }
+    assert_eq!(report["metrics"].as_object().unwrap().len(), 2);
     let near = |value: &Value, ours: f64| (value.as_f64().unwrap() - ours).abs() < 1e-15;
     for key in ["recomputed", "by_hand"] {
         assert!(near(&report[key]["accuracy"], metrics.accuracy), "{name}: {report}");
@@ -405,7 +406,7 @@ fn check_log(name: &str, report: &Value, pass_fail: bool, samples: &[Owned]) {
             (None, 1) => json!({}),
             _ => json!({ "sample_id": sample.id }),
         };
-        let hard = sample.id.contains('\0')
+        let hard = sample.id.contains(['\0', '\n'])
             || sample.id.split('/').any(|p| p == "..")
             || sample.id.len() > 1024;
         assert_eq!(more.get("id").is_some(), hard, "{:?}", sample.id);

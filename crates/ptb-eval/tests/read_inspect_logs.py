@@ -98,7 +98,8 @@ def report(info):
             kept.scores[0].scored_samples,
             kept.scores[0].unscored_samples,
         ],
-        "metrics": before,
+        # As texts: readers of JSON may round the last digit.
+        "metrics": {name: repr(value) for name, value in before.items()},
         "recomputed": metrics(log),
         "by_hand": {
             "accuracy": over_all(log, accuracy()),

@@ -2,8 +2,8 @@
 //!
 //! Inspect looks for the sample `id` of epoch `n` under the name `samples/{id}_epoch_{n}.json`, without escaping
 //! anything: slashes, dots and any script are fine. What cannot be such a name is replaced: ids with NUL (readers cut
-//! names there), with `..` as a part of the path (whoever unpacks the archive would write outside), and very long
-//! ones.
+//! names there), with line breaks and other controls (`inspect view` finds no page for them), with `..` as a part of
+//! the path (whoever unpacks the archive would write outside), and very long ones.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -79,13 +79,18 @@ fn number(id: &str) -> Option<u64> {
 /// The id itself, or its beginning with a hash that keeps it apart from all others.
 fn text(id: &str) -> Cow<'_, str> {
     let leads_out = || id.split(['/', '\\']).any(|part| part == "..");
-    if id.len() <= LONGEST && !id.contains('\0') && !leads_out() {
+    if id.len() <= LONGEST && !id.contains(is_control) && !leads_out() {
         return Cow::Borrowed(id);
     }
-    let tame = |c| if c == '\0' || c == '/' || c == '\\' { '_' } else { c };
+    let tame = |c| if is_control(c) || c == '/' || c == '\\' { '_' } else { c };
     let start: String = id.chars().take(40).map(tame).collect();
     let hash = sha256_hex(id.as_bytes());
     Cow::Owned(format!("{start}~{}", &hash[..32]))
+}
+
+/// Whether a character is none that an address can have: JavaScript's `.` matches no line break.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -96,13 +101,24 @@ mod tests {
     #[test]
     fn ids_are_kept_where_they_can_be() {
         let names = Names::of(&["1", "x"]);
-        for id in
-            ["HumanEval/12", "1", "007", "", "a..b", ".", "Ünï ☃", "a\\b", "x_epoch_1", "\u{1}\n"]
+        for id in ["HumanEval/12", "1", "007", "", "a..b", ".", "Ünï ☃", "a\\b", "x_epoch_1", " "]
         {
             assert_eq!(names.id(id), LogId::Text(Cow::Borrowed(id)));
         }
         let long = "é".repeat(600);
-        let hard = ["a\0b", "a\0c", "../../etc/x", "..\\x", "a/..", "a/../b", "..", &long];
+        let hard = [
+            "a\0b",
+            "a\0c",
+            "a\n",
+            "a\u{2028}",
+            "a\u{85}",
+            "../../etc/x",
+            "..\\x",
+            "a/..",
+            "a/../b",
+            "..",
+            &long,
+        ];
         let replaced: HashSet<String> = hard
             .iter()
             .map(|id| {
@@ -113,7 +129,7 @@ mod tests {
             .collect();
         assert_eq!(replaced.len(), hard.len());
         for id in &replaced {
-            assert!(id.len() < 120 && !id.contains(['\0', '/', '\\']), "{id}");
+            assert!(id.len() < 120 && !id.contains(['\0', '\n', '/', '\\']), "{id}");
         }
     }
 
