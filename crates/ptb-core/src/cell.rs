@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::files::sha256_hex;
 use crate::names::slug;
 use crate::registry::{
-    Agent, Asking, Benchmark, Contamination, Entry, Model, PromptForm, Publish, Submit,
+    Agent, Asking, Benchmark, Contamination, Entry, GraderPrompt, Model, PromptForm, Publish,
+    Submit,
 };
 
 /// How much the evaluation door tells the agent.
@@ -140,6 +141,20 @@ pub struct Bind {
     pub writable: bool,
 }
 
+/// The language model that grades, chosen. Its key is never part of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GraderChoice {
+    /// Root of its API: what comes before `/chat/completions`.
+    pub url: String,
+    /// The model's name there.
+    pub model: String,
+    /// What it is told.
+    pub prompt: Entry<GraderPrompt>,
+    /// What may be spent on one evaluation, in US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend_limit: Option<f64>,
+}
+
 /// Everything one run needs to know, checked: nothing in it is "maybe set".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
@@ -171,6 +186,9 @@ pub struct RunSpec {
     /// Share of a GPU's memory that the engine may take, above 0 and at most 1; absent means most of what is free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_share: Option<f64>,
+    /// Who grades, where the benchmark's scorer asks for a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grader: Option<GraderChoice>,
     /// Edition whose score is recorded.
     pub edition: String,
     /// Run seeds of the final evaluation.
@@ -204,6 +222,9 @@ struct Key<'a> {
     sandbox: &'a str,
     prompt: &'a Option<String>,
     final_evaluation: (&'a str, &'a [u64], Option<usize>, u32),
+    /// The model that grades and what it is told; where it is asked changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grader: Option<(&'a str, String)>,
 }
 
 impl RunSpec {
@@ -237,6 +258,10 @@ impl RunSpec {
             sandbox: &self.sandbox,
             prompt: &self.prompt,
             final_evaluation: (&self.engine, &self.seeds, self.limit, self.max_tokens),
+            grader: self.grader.as_ref().map(|grader| {
+                let told = serde_json::to_string(&grader.prompt.value.messages).unwrap_or_default();
+                (grader.model.as_str(), sha256_hex(told.as_bytes()))
+            }),
         };
         sha256_hex(serde_json::to_string(&key).unwrap_or_default().as_bytes())
     }

@@ -28,6 +28,7 @@ fn run(agent: &str) -> RunSpec {
         sandbox: "none".to_owned(),
         engine: "builtin".to_owned(),
         gpu_share: None,
+        grader: None,
         edition: "main".to_owned(),
         seeds: vec![42],
         limit: None,

@@ -7,15 +7,15 @@ use ptb_core::seed::request_seed;
 use ptb_infer::{
     ChatCall, Client, Completion, CompletionRequest, Finished, InferError, Prompt, Running,
 };
+use ptb_llm::Level;
 use ptb_tasks::data::Sample;
 use ptb_tasks::score::ToolCall;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
-use crate::level::Level;
 use crate::prepare::Prepared;
-use crate::render::Asked;
+use crate::render::{Asked, as_json};
 use crate::silence::Silence;
 use crate::store::SampleRecord;
 
@@ -72,6 +72,8 @@ impl Prepared {
             answer: None,
             score: None,
             error: None,
+            grades: Vec::new(),
+            rows: Vec::new(),
         })
     }
 
@@ -85,7 +87,7 @@ impl Prepared {
         let max_tokens = asking.max_tokens as usize;
         let (sampling, seed) = (Some(self.sampling), Some(u64::from(seed)));
         if asking.manner == Manner::Chat {
-            let (messages, tools) = (asked.messages.clone(), sample.tools.clone());
+            let (messages, tools) = (as_json(&asked.messages), sample.tools.clone());
             let (max_tokens, kwargs) = (Some(max_tokens), serde_json::Map::new());
             let call = ChatCall { messages, tools, kwargs, max_tokens, sampling, seed, stop };
             return Ok(asking.client.chat(&call).await?);

@@ -6,6 +6,7 @@ use ptb_code::CodeError;
 use ptb_core::failure::FailureKind;
 use ptb_core::files::FileError;
 use ptb_infer::{InferError, StartError};
+use ptb_llm::LlmError;
 use ptb_model::ModelError;
 use ptb_tasks::TaskError;
 use thiserror::Error;
@@ -66,6 +67,28 @@ pub enum EvalError {
         /// What is wrong.
         reason: String,
     },
+    /// A benchmark that a language model grades, and nobody who does.
+    #[error(
+        "{0} is graded by a language model, and none is named\nhint: export PTB_GRADER_KEY with a key of the default \
+         grader's API, or name another with --grader URL --grader-model NAME (an experiment file has [grader])"
+    )]
+    NoGrader(String),
+    /// The language model that grades.
+    #[error(transparent)]
+    Grader(#[from] LlmError),
+    /// Too many replies without a verdict.
+    #[error(
+        "{without} of {of} samples have no grade, which is too many to be left out (the first: {first})\nhint: the same \
+         command asks for the missing verdicts again; a grader that often gives none cannot do this task"
+    )]
+    Ungraded {
+        /// Samples without a grade.
+        without: usize,
+        /// Of how many.
+        of: usize,
+        /// Why the first has none.
+        first: String,
+    },
     /// Nothing could be scored.
     #[error("no sample could be scored: {0}")]
     Nothing(String),
@@ -88,6 +111,8 @@ impl EvalError {
             Self::Model(_) | Self::Engine(InferError::ModelFault { .. }) => FailureKind::Agent,
             Self::Start(e) if e.is_model_fault() => FailureKind::Agent,
             Self::Cancelled => FailureKind::Scheduler,
+            Self::Grader(e) => e.kind().unwrap_or(FailureKind::Harness),
+            Self::Ungraded { .. } => FailureKind::Provider,
             _ => FailureKind::Harness,
         }
     }

@@ -55,16 +55,18 @@ impl Grader {
         let Program { source, entry_point, tests } = program;
         let job = Job { prelude: sample.question.clone(), source, entry_point, tests };
         let verdict = pool.run(&job).map_err(|e| e.to_string())?;
-        Ok(Graded { score: f64::from(verdict.passed), answer: Some(verdict.reason) })
+        Ok(Graded::new(f64::from(verdict.passed), Some(verdict.reason)))
     }
 
     /// The record with its grade. A scorer that fails is an error, never a wrong answer.
     pub(crate) fn graded(&self, record: SampleRecord, sample: &Sample) -> SampleRecord {
         let tool_calls = record.tool_calls.as_deref();
-        let reply = Reply { text: &record.completion, tool_calls, form: self.form };
-        match self.grade(sample, &reply) {
-            Ok(g) => SampleRecord { answer: g.answer, score: Some(g.score), error: None, ..record },
-            Err(e) => SampleRecord { answer: None, score: None, error: Some(e), ..record },
-        }
+        let (form, grades) = (self.form, record.grades.as_slice());
+        let reply = Reply { text: &record.completion, tool_calls, form, grades };
+        let (answer, score, error, rows) = match self.grade(sample, &reply) {
+            Ok(g) => (g.answer, Some(g.score), None, g.rows),
+            Err(e) => (None, None, Some(e), Vec::new()),
+        };
+        SampleRecord { answer, score, error, rows, ..record }
     }
 }

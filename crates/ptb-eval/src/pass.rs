@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use ptb_llm::Level;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Asking, Manner};
 use crate::error::EvalError;
-use crate::level::Level;
 use crate::prepare::{Prepared, SeedState};
 use crate::provenance::note_engine;
 use crate::serve::{Serve, Told};

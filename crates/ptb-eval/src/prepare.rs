@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::error::{EvalError, of_model};
 use crate::grader::Grader;
+use crate::grading::{Asker, GraderSpec};
 use crate::render::{Asked, Render, encode};
 use crate::store::{SampleRecord, Store};
 
@@ -40,7 +41,9 @@ pub struct EvalSpec {
     pub links: Links,
     /// The base model, whose tokenizer is used; absent means the submission's.
     pub tokenizer_dir: Option<PathBuf>,
-    /// Run seeds; a greedy model is asked under the first alone.
+    /// Who grades, where the benchmark's scorer asks for a language model; not looked at otherwise.
+    pub grading: Option<GraderSpec>,
+    /// Run seeds; a greedy model is asked under the first alone, and so is every model where a language model grades.
     pub seeds: Vec<u64>,
     /// The first so many samples; absent means all.
     pub limit: Option<usize>,
@@ -87,7 +90,10 @@ pub struct Prepared {
     pub(crate) stores: Vec<Store>,
     pub(crate) settings: Value,
     pub(crate) grader: Grader,
+    pub(crate) asker: Option<Asker>,
     pub(crate) request_time: Duration,
+    /// When the evaluation was asked for.
+    pub(crate) created: jiff::Timestamp,
 }
 
 /// What a completion depends on beside its prompt and seed.
@@ -112,12 +118,16 @@ impl Prepared {
             Checkpoint::open(&dir).and_then(|c| c.weights_hash()).map_err(of_model)?;
         let (tokenizer, tokenizer_sha256) = tokenizer(&spec)?;
         let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
-        let grader = Grader::start(&spec.benchmark.value.scorer, spec.chat.tool_calls)?;
+        let scorer = &spec.benchmark.value.scorer;
+        let asker =
+            Asker::new(spec.grading.as_ref(), scorer, &spec.benchmark.id, spec.max_connections)?;
+        let grader = Grader::start(scorer, spec.chat.tool_calls)?;
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
         let (mut states, mut stores) = (Vec::new(), Vec::new());
-        // Without chance in sampling every seed would give the same completions.
-        let seeds = if sampling.is_greedy() { spec.seeds.get(..1) } else { None };
+        // Without chance in sampling every seed would give the same completions; and verdicts cost money.
+        let seeds =
+            if sampling.is_greedy() || asker.is_some() { spec.seeds.get(..1) } else { None };
         for &seed in seeds.unwrap_or(&spec.seeds) {
             let render = Render { spec: &spec, dataset: &dataset, tokenizer: &tokenizer, count };
             let samples = dataset.asked_under(seed);
@@ -152,7 +162,9 @@ impl Prepared {
             stores,
             settings,
             grader,
+            asker,
             request_time: REQUEST_TIME,
+            created: jiff::Timestamp::now(),
         })
     }
 

@@ -23,6 +23,10 @@ pub struct EvalProvenance {
     /// nothing but its library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grader: Option<Value>,
+    /// The language models that were asked for verdicts, where one grades: a line each time, with what was done and
+    /// spent (`ptb_llm::Totals`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grading: Vec<Value>,
 }
 
 impl Schema for EvalProvenance {
@@ -54,6 +58,11 @@ pub(crate) fn note_engine(out: &Path, name: &str, engine: &Running) -> Result<()
 /// Notes what runs programs.
 pub(crate) fn note_grader(out: &Path, grader: Value) -> Result<(), FileError> {
     change(out, |provenance| provenance.grader = Some(grader))
+}
+
+/// Notes who was asked for verdicts, and what that took.
+pub(crate) fn note_grading(out: &Path, entry: Value) -> Result<(), FileError> {
+    change(out, |provenance| provenance.grading.push(entry))
 }
 
 fn change(out: &Path, change: impl FnOnce(&mut EvalProvenance)) -> Result<(), FileError> {

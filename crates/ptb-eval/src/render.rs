@@ -6,7 +6,7 @@ use ptb_core::registry::PromptForm;
 use ptb_model::Tokenizer;
 use ptb_tasks::chat::{ChatTemplate, RenderRequest};
 use ptb_tasks::data::{Dataset, Sample};
-use ptb_tasks::prompt::{FewShotPrompter, Prompter};
+use ptb_tasks::prompt::{ChatMessage, FewShotPrompter, Prompter};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const PROMPT_DATE: jiff::civil::Date = jiff::civil::date(2026, 1, 15);
 #[derive(Debug)]
 pub(crate) struct Asked {
     /// The chat messages; none where the prompt is plain text.
-    pub(crate) messages: Vec<Value>,
+    pub(crate) messages: Vec<ChatMessage>,
     /// The rendered text.
     pub(crate) text: String,
     /// Its token ids.
@@ -69,13 +69,9 @@ impl Render<'_> {
         let template = ChatTemplate::new(&self.spec.chat_template)?;
         let kwargs = serde_json::Map::new();
         let asked = |sample: &Sample| {
-            let messages: Vec<Value> = prompter
-                .messages(sample)?
-                .iter()
-                .map(|m| json!({"role": m.role, "content": m.content}))
-                .collect();
+            let messages = prompter.messages(sample)?;
             let text = template.render(&RenderRequest {
-                messages: &messages,
+                messages: &as_json(&messages),
                 tools: Some(&sample.tools[..]).filter(|tools| !tools.is_empty()),
                 kwargs: &kwargs,
                 bos_token: &self.spec.chat.bos_token,
@@ -87,10 +83,15 @@ impl Render<'_> {
         samples.par_iter().map(asked).collect()
     }
 
-    fn asked(&self, messages: Vec<Value>, text: String) -> Result<Asked, EvalError> {
+    fn asked(&self, messages: Vec<ChatMessage>, text: String) -> Result<Asked, EvalError> {
         let tokens = encode(self.spec, self.tokenizer, &text)?;
         Ok(Asked { messages, text, tokens })
     }
+}
+
+/// Messages as chat templates and servers take them.
+pub(crate) fn as_json(messages: &[ChatMessage]) -> Vec<Value> {
+    messages.iter().map(|m| json!({"role": m.role, "content": m.content})).collect()
 }
 
 /// Token ids of a text that has its special tokens already.

@@ -47,13 +47,13 @@ pub fn rescore(
         by_seed.push(Graded { seed: seed.seed, records: records.collect() });
     }
     let facts = Facts {
-        benchmark: &benchmark.id,
+        benchmark,
         weights_sha256: &old.weights_sha256,
         data_sha256: &dataset.sha256,
         settings: &old.sampling,
         complete: by_seed.iter().all(|g| g.records.len() == dataset.samples.len()),
         samples: &dataset.samples,
-        breakdown: &benchmark.value.evaluate.breakdown,
+        grader: old.grader.clone(),
     };
     let metrics = tally(&facts, &by_seed)?;
     Ok((by_seed.into_iter().next().map(|g| g.records).unwrap_or_default(), metrics))

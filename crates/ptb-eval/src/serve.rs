@@ -15,6 +15,13 @@ pub enum Told {
         /// Wanted.
         total: u64,
     },
+    /// So many verdicts of a grader are there.
+    Verdicts {
+        /// There.
+        done: u64,
+        /// Wanted.
+        total: u64,
+    },
     /// Something that a reader should know.
     Said(String),
 }

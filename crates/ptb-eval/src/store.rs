@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use ptb_core::files::{FileError, JsonLog, Schema, read_log, write_whole};
-use ptb_tasks::score::ToolCall;
+use ptb_tasks::score::{Grade, ToolCall};
 use serde::{Deserialize, Serialize};
 
 /// One answered sample.
@@ -32,10 +32,16 @@ pub struct SampleRecord {
     pub completion_tokens: u64,
     /// The answer that was read, where one was.
     pub answer: Option<String>,
-    /// 0 to 1; absent where the scorer failed.
+    /// 0 to 1 (a rubric's may be negative); absent where the scorer failed.
     pub score: Option<f64>,
     /// Why the scorer failed.
     pub error: Option<String>,
+    /// What a language model found, where one grades.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grades: Vec<Grade>,
+    /// What metrics are over, where it is not the score (`ptb_tasks::score::Graded::rows`).
+    #[serde(skip)]
+    pub rows: Vec<f64>,
 }
 
 impl Schema for SampleRecord {

@@ -164,7 +164,7 @@ async fn a_stop_keeps_what_is_there() {
     let stop = cancel.clone();
     let tell = move |told| match told {
         Told::Count { done: 3, .. } => stop.cancel(),
-        Told::Count { .. } | Told::Said(_) => {}
+        Told::Count { .. } | Told::Verdicts { .. } | Told::Said(_) => {}
     };
     let prepared = Prepared::new(spec(home.path(), 8)).unwrap();
     let e = prepared.evaluate(&mut Given(Some(&engine)), &tell, &cancel).await.unwrap_err();
@@ -261,7 +261,7 @@ async fn a_fresh_engine_is_asked_for_the_missing_alone_and_in_the_end_for_less()
     let said = Mutex::new(Vec::new());
     let tell = |told| match told {
         Told::Said(line) => said.lock().unwrap().push(line),
-        Told::Count { .. } => {}
+        Told::Count { .. } | Told::Verdicts { .. } => {}
     };
     let prepared = Prepared::new(spec).unwrap();
     let evaluation = prepared.evaluate(&mut engines, &tell, &CancellationToken::new()).await;

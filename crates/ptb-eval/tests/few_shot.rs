@@ -51,6 +51,7 @@ fn spec(home: &Path) -> EvalSpec {
     EvalSpec {
         benchmark,
         data: Some(home.to_owned()),
+        grading: None,
         asking: registry.agent("few-shot").unwrap().value.asking(),
         seeds: vec![1],
         limit: None,

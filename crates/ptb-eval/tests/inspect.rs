@@ -14,7 +14,7 @@ use std::process::Command;
 use ptb_core::registry::Role;
 use ptb_core::run::Metrics;
 use ptb_eval::inspect::{Dataset, Entry, Log, LogError, Revision, write};
-use ptb_tasks::metrics::{SampleScores, aggregate};
+use ptb_tasks::metrics::{Formula, SampleScores, aggregate};
 use ptb_tasks::prompt::ChatMessage;
 use ptb_tasks::score::ToolCall;
 use serde_json::{Map, Value, json};
@@ -152,7 +152,7 @@ fn metrics(benchmark: &str, samples: &[Owned]) -> Metrics {
     };
     let scores: Vec<SampleScores> =
         ids.iter().enumerate().map(|(index, id)| SampleScores { index, scores: of(id) }).collect();
-    let estimate = aggregate(&scores).unwrap();
+    let estimate = aggregate(Formula::Mean, &scores).unwrap();
     let epochs: BTreeSet<u32> = samples.iter().map(|s| s.epoch).collect();
     let seeds = epochs.iter().map(|epoch| {
         let n = samples.iter().filter(|s| s.epoch == *epoch && s.counts()).count();

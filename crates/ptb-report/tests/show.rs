@@ -59,6 +59,7 @@ fn metrics(accuracy: f64) -> Metrics {
         weights_sha256: String::new(),
         data_sha256: String::new(),
         sampling: serde_json::Value::Null,
+        grader: None,
     }
 }
 

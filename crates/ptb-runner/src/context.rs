@@ -77,6 +77,9 @@ impl From<Told> for Notice {
     fn from(told: Told) -> Self {
         match told {
             Told::Count { done, total } => Self::Count { what: "samples".to_owned(), done, total },
+            Told::Verdicts { done, total } => {
+                Self::Count { what: "verdicts".to_owned(), done, total }
+            }
             Told::Said(line) => Self::Line(line),
         }
     }

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use ptb_core::cell::RunSpec;
 use ptb_core::failure::FailureKind;
 use ptb_core::registry::Asking;
-use ptb_eval::{EvalError, EvalSpec, Given, Prepared, Told};
+use ptb_eval::{EvalError, EvalSpec, Given, GraderSpec, Prepared, Told};
 use ptb_gateway::{
     EvaluationFault, EvaluationRequest, Evaluator, FaultKind, ModelSource, Outcome, Progress,
     SampleFeedback,
@@ -23,6 +23,9 @@ use crate::engine::{Served, Server};
 
 /// How long an idle engine is kept, unless it holds a GPU.
 const WARM: Duration = Duration::from_secs(300);
+
+/// How long a grader's outage is waited out while an agent's clock runs.
+const GRADER_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Evaluates snapshots for the door, one at a time.
 #[derive(Clone)]
@@ -80,7 +83,10 @@ impl DoorEvaluator {
         let links = if known { Links::Follow } else { Links::Inside };
         let benchmark = &inner.spec.benchmark.value;
         let connections = benchmark.evaluate.max_connections;
+        let grader = inner.spec.grader.clone();
+        let grading = grader.map(|choice| GraderSpec::from_env(choice, GRADER_PATIENCE));
         let eval = EvalSpec {
+            grading: grading.transpose().map_err(fault)?,
             benchmark: inner.spec.benchmark.clone(),
             data: inner.spec.data.clone(),
             chat_template: inner.spec.chat_template.clone(),
@@ -102,6 +108,7 @@ impl DoorEvaluator {
             .map_err(fault)?;
         let watch = |told| match told {
             Told::Count { done, total } => tell("generating", done, total),
+            Told::Verdicts { done, total } => tell("grading", done, total),
             Told::Said(line) => (inner.watcher)(Notice::Line(line)),
         };
         let result = if prepared.missing() == 0 {

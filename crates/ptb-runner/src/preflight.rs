@@ -9,7 +9,7 @@ use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
 use ptb_core::registry::{PromptForm, Submit, Weights};
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::{EvalError, Grader, weights_dir};
+use ptb_eval::{EvalError, Grader, GraderSpec, PATIENCE, check_grader, weights_dir};
 use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
 use ptb_tasks::data::{Dataset, load};
@@ -113,7 +113,14 @@ fn graders(specs: &[RunSpec]) -> Result<(), Preflight> {
         specs.iter().map(|spec| (spec.benchmark.id.as_str(), spec)).collect();
     benchmarks.into_values().try_for_each(|spec| {
         let form = spec.model.value.chat.tool_calls;
-        Grader::start(&spec.benchmark.value.scorer, form).map(drop).map_err(requirement)
+        let scorer = &spec.benchmark.value.scorer;
+        Grader::start(scorer, form).map(drop).map_err(requirement)?;
+        let grader = spec.grader.clone().map(|choice| GraderSpec::from_env(choice, PATIENCE));
+        let grader = grader.transpose().map_err(input)?;
+        check_grader(grader.as_ref(), &spec.benchmark).map_err(|e| match e {
+            EvalError::NoGrader(_) => requirement(e),
+            e => input(e),
+        })
     })
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use ptb_agents::{FolderError, hash_folder};
-use ptb_core::cell::{AgentAction, AgentSpec, Bind, Budget, RunSpec};
+use ptb_core::cell::{AgentAction, AgentSpec, Bind, Budget, GraderChoice, RunSpec};
 use ptb_core::names::{is_id, slug};
-use ptb_core::registry::{Entry, Model, Registry, RegistryError, Submit};
+use ptb_core::registry::{Benchmark, ChosenGrader, Entry, Model, Registry, RegistryError, Submit};
 use ptb_core::userfile::{UserFile, UserFileError};
 use ptb_runner::unknown_engine;
 use thiserror::Error;
@@ -193,6 +193,7 @@ impl Check<'_> {
                     let template = model.value.chat.template_for(benchmark.value.has_tools());
                     let template = &self.registry.chat_template(template)?.value;
                     let evaluate = &file.evaluate;
+                    let grader = self.grader(benchmark)?;
                     let seeds = evaluate.seeds.clone();
                     let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(benchmark));
                     for hours in &file.hours.0 {
@@ -211,6 +212,7 @@ impl Check<'_> {
                                 sandbox: file.sandbox.clone(),
                                 engine: file.engine.clone(),
                                 gpu_share: evaluate.gpu_share,
+                                grader: grader.clone(),
                                 edition: edition.id.clone(),
                                 seeds: seeds.clone(),
                                 limit: evaluate.limit,
@@ -226,6 +228,18 @@ impl Check<'_> {
             }
         }
         Ok(runs)
+    }
+
+    fn grader(&self, benchmark: &Entry<Benchmark>) -> Checked<Option<GraderChoice>> {
+        let table = &self.file.grader;
+        let prompt = table.prompt_file.as_ref().map(|path| self.folder.join(path));
+        let chosen = ChosenGrader {
+            url: table.url.as_deref(),
+            model: table.model.as_deref(),
+            prompt: prompt.as_deref(),
+            spend_limit: table.spend_limit,
+        };
+        Ok(self.registry.grader(&benchmark.value, &chosen)?)
     }
 
     fn agents(&self) -> Checked<Vec<AgentSpec>> {

@@ -40,6 +40,20 @@ pub(crate) struct ExperimentFile {
     pub(crate) scheduler: SchedulerTable,
     #[serde(default)]
     pub(crate) binds: Vec<BindTable>,
+    #[serde(default)]
+    pub(crate) grader: GraderTable,
+}
+
+/// The language model that grades, where it is not the one that the benchmark's file names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GraderTable {
+    pub(crate) url: Option<String>,
+    pub(crate) model: Option<String>,
+    /// File with its prompt, relative to the experiment file.
+    pub(crate) prompt_file: Option<PathBuf>,
+    /// US dollars for one evaluation.
+    pub(crate) spend_limit: Option<f64>,
 }
 
 /// Settings of evaluations, where they differ from the benchmark's and the edition's.

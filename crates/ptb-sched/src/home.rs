@@ -6,7 +6,7 @@ use ptb_core::userfile::UserFileError;
 const TOP: &str = "at the top, above the tables";
 
 /// Keys by the place where they belong. Every key has one place.
-const HOMES: [(&str, &[&str]); 5] = [
+const HOMES: [(&str, &[&str]); 6] = [
     (
         TOP,
         &[
@@ -24,6 +24,7 @@ const HOMES: [(&str, &[&str]); 5] = [
             "prompt",
         ],
     ),
+    ("under [grader]", &["url", "prompt_file", "spend_limit"]),
     ("under [evaluate]", &["seeds", "limit", "max_tokens", "gpu_share"]),
     ("under [scheduler]", &["slots"]),
     ("under [[binds]]", &["host", "inside", "writable"]),

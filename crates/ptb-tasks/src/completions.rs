@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
-use ptb_core::registry::{Benchmark, Entry, ToolForm};
+use ptb_core::registry::{Benchmark, Entry, ScorerKind, ToolForm};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::data::Sample;
 use crate::lines::{self, LineFault, for_each_record, kind, record_id};
-use crate::metrics::{SampleScores, aggregate};
-use crate::score::{Graded, Reply, ToolCall};
+use crate::metrics::{Formula, SampleScores, aggregate};
+use crate::score::{Grade, Graded, Reply, ToolCall, check_grades};
 
 /// How many ids a message names.
 const NAMED: usize = 5;
@@ -22,18 +22,27 @@ const LINE: &str = "a line is an object with `id` and `completion`";
 const CALLS: &str = "write \"tool_calls\": [{\"name\": \"f\", \"arguments\": {\"x\": 1}}], where the API has the same \
                      within `function`";
 
+/// What the grades of a line are.
+const RUBRIC: &str =
+    "write a verdict for each criterion: \"grades\": [{\"criterion\": 0, \"verdict\": true}, ...]";
+const PAIRWISE: &str = "write both verdicts, the model's reply being B in game 1 and A in game 2: \"grades\": \
+                        [{\"game\": 1, \"verdict\": \"B>A\"}, {\"game\": 2, \"verdict\": \"A>>B\"}]";
+
 /// One line out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradedLine {
     /// The sample's id.
     pub id: String,
-    /// 0 to 1; 0 beside an `error`, where it counts for nothing.
+    /// 0 to 1 (a rubric's may be negative); 0 beside an `error`, where it counts for nothing.
     pub score: f64,
     /// The answer that was read.
     pub answer: Option<String>,
     /// Why the scorer could not do its work; never counted as a wrong answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What metrics are over, where it is not the score ([`Graded::rows`]).
+    #[serde(skip)]
+    pub rows: Vec<f64>,
 }
 
 /// What all lines amount to.
@@ -96,16 +105,18 @@ pub enum ScoreError {
 }
 
 /// How a reply to a sample is graded; an error is what keeps the scorer from its work.
-pub type Grade<'a> = dyn Fn(&Sample, &Reply<'_>) -> Result<Graded, String> + Sync + 'a;
+pub type GradeBy<'a> = dyn Fn(&Sample, &Reply<'_>) -> Result<Graded, String> + Sync + 'a;
 
 /// A reply as a line gives it.
 struct Given {
     completion: String,
     tool_calls: Option<Vec<ToolCall>>,
+    grades: Vec<Grade>,
 }
 
-/// Grades completions, lines of `{"id", "completion", "tool_calls"?: [{"name", "arguments"}]}`; further fields are
-/// left alone. All are read before the first is graded, several at a time. Grades come in the samples' order.
+/// Grades completions, lines of `{"id", "completion", "tool_calls"?: [{"name", "arguments"}], "grades"?:
+/// [{"criterion" or "game", "verdict"}]}`; further fields are left alone. Where a language model grades, its grades
+/// are wanted, and the completion is not. All are read before the first is graded, several at a time. Grades come in the samples' order.
 /// Without an id field a line's number is its id. `file` names the completions in messages.
 ///
 /// # Errors
@@ -116,7 +127,7 @@ pub fn score_completions(
     reader: impl BufRead,
     file: &str,
     partial: bool,
-    grade: &Grade<'_>,
+    grade: &GradeBy<'_>,
 ) -> Result<(Vec<GradedLine>, ScoreMetrics), ScoreError> {
     let given = read(benchmark, samples, reader, file)?;
     let missing: Vec<&str> = samples
@@ -161,16 +172,26 @@ fn read(
         let slot = given.get_mut(place).filter(|slot| slot.is_none());
         let slot = slot.ok_or_else(|| format!("sample `{id}` has a completion already"))?;
         let tool_calls = tool_calls(record.remove("tool_calls")).inspect_err(|_| hint = CALLS)?;
+        let scorer = &benchmark.value.scorer;
+        let graded = scorer.kind.is_graded();
+        let grades = match graded {
+            true => grades(record.remove("grades"))
+                .and_then(|grades| check_grades(scorer, &samples[place], &grades).map(|()| grades))
+                .inspect_err(|_| {
+                    hint = if scorer.kind == ScorerKind::Rubric { RUBRIC } else { PAIRWISE }
+                })?,
+            false => Vec::new(),
+        };
         let completion = match record.remove("completion") {
             Some(Value::String(text)) => text,
-            // A reply that is calls alone has no text.
-            Some(Value::Null) | None if tool_calls.is_some() => String::new(),
+            // A reply that is calls alone has no text, and grades say all.
+            Some(Value::Null) | None if tool_calls.is_some() || graded => String::new(),
             Some(other) => {
                 return Err(format!("`completion` holds {}, not a string", kind(&other)));
             }
             None => return Err("the line has no `completion`".to_owned()),
         };
-        *slot = Some(Given { completion, tool_calls });
+        *slot = Some(Given { completion, tool_calls, grades });
         Ok(())
     });
     read.map_err(|fault| match fault {
@@ -191,17 +212,25 @@ fn tool_calls(value: Option<Value>) -> Result<Option<Vec<ToolCall>>, String> {
     }
 }
 
-fn graded(sample: &Sample, given: &Given, grade: &Grade<'_>) -> GradedLine {
+fn grades(value: Option<Value>) -> Result<Vec<Grade>, String> {
+    let value = value.ok_or("the line has no `grades`, and there is no formula without them")?;
+    serde_json::from_value(value).map_err(|_| {
+        "`grades` is not a list of objects with `criterion` or `game`, and `verdict`".to_owned()
+    })
+}
+
+fn graded(sample: &Sample, given: &Given, grade: &GradeBy<'_>) -> GradedLine {
     let id = sample.id.clone();
     // No model is named, so calls may look as any family writes them.
     let reply = Reply {
         text: &given.completion,
         tool_calls: given.tool_calls.as_deref(),
         form: ToolForm::Gemma,
+        grades: &given.grades,
     };
     match grade(sample, &reply) {
-        Ok(g) => GradedLine { id, score: g.score, answer: g.answer, error: None },
-        Err(e) => GradedLine { id, score: 0.0, answer: None, error: Some(e) },
+        Ok(g) => GradedLine { id, score: g.score, answer: g.answer, error: None, rows: g.rows },
+        Err(e) => GradedLine { id, score: 0.0, answer: None, error: Some(e), rows: Vec::new() },
     }
 }
 
@@ -212,9 +241,10 @@ fn metrics(
 ) -> ScoreMetrics {
     let lines = || graded.iter().enumerate().filter_map(|(index, g)| Some((index, g.as_ref()?)));
     let scored = lines().filter(|(_, g)| g.error.is_none());
+    let rows = |g: &GradedLine| if g.rows.is_empty() { vec![g.score] } else { g.rows.clone() };
     let scores: Vec<SampleScores> =
-        scored.clone().map(|(index, g)| SampleScores { index, scores: vec![g.score] }).collect();
-    let estimate = aggregate(&scores);
+        scored.clone().map(|(index, g)| SampleScores { index, scores: rows(g) }).collect();
+    let estimate = aggregate(Formula::of(benchmark.value.scorer.kind), &scores);
     ScoreMetrics {
         benchmark: benchmark.id.clone(),
         accuracy: estimate.map(|e| e.accuracy),

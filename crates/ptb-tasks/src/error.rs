@@ -76,6 +76,12 @@ pub enum TaskError {
         /// Why not.
         reason: String,
     },
+    /// A language model came to no verdict about a reply; that is no wrong answer.
+    #[error("a reply has no grade: {reason}; hint: ask the grader again")]
+    Ungraded {
+        /// What is missing.
+        reason: String,
+    },
     /// The machine cannot do what grading takes; neither reply nor sample is to blame.
     #[error(
         "cannot grade a reply: {reason}; hint: free memory or processes on this machine, then score again"

@@ -150,7 +150,11 @@ fn no_few_shot(benchmark: &Entry<Benchmark>) -> TaskError {
     }
 }
 
-fn environment() -> Result<Environment<'static>, Error> {
+/// Where templates are filled in: strict about names, bounded in time, nothing escaped, trailing line breaks kept.
+///
+/// # Errors
+/// None that a test does not find.
+pub fn environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);

@@ -133,7 +133,7 @@ fn tool_calls() {
         let tools = tools.as_array().unwrap().clone();
         let sample = Sample { target: case.target, tools, ..Sample::default() };
         let tool_calls = case.tool_calls.as_deref();
-        let reply = Reply { text: &case.text, tool_calls, form: case.form };
+        let reply = Reply { text: &case.text, tool_calls, form: case.form, grades: &[] };
         let g = graded(ScorerKind::ToolCall, &reply, &sample);
         if (g.score == 1.0) != case.right {
             wrong.push(format!("{reply:?} against {} ({}): {g:?}", sample.target, case.why));

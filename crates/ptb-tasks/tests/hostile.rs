@@ -35,7 +35,7 @@ fn scorers() -> [(Scorer, Sample); 5] {
 
 /// Whether a reply is right; code is always to be run.
 fn right(scorer: &Scorer, text: &str, sample: &Sample) -> bool {
-    let reply = Reply { text, tool_calls: None, form: ToolForm::Gemma };
+    let reply = Reply { text, form: ToolForm::Gemma, ..Reply::default() };
     match score(scorer, &reply, sample).unwrap() {
         Outcome::Graded(graded) => graded.score == 1.0,
         Outcome::Run(program) => program.source.len() <= text.len(),

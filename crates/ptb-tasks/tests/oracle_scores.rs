@@ -125,7 +125,7 @@ fn verdicts_of_bfcl_equal_the_reference() {
         let mut replies = vec![Reply { tool_calls: calls.as_deref(), ..Reply::default() }];
         for text in &texts {
             for form in [ToolForm::Hermes, ToolForm::Gemma] {
-                replies.push(Reply { text, form, tool_calls: None });
+                replies.push(Reply { text, form, ..Reply::default() });
             }
         }
         for reply in &replies {

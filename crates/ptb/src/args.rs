@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// List what experiments can name.
     List(ListArgs),
     /// Evaluate a model on a benchmark.
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Score completions, or the kept completions of a run.
     Score(ScoreArgs),
     /// Render a conversation with a base model's chat template.
@@ -215,6 +215,8 @@ pub(crate) struct EvalArgs {
     /// what is free.
     #[arg(long, value_name = "X", value_parser = share)]
     pub(crate) gpu_share: Option<f64>,
+    #[command(flatten)]
+    pub(crate) grader: GraderArgs,
     /// Write the metrics to this file as well.
     #[arg(long, value_name = "F")]
     pub(crate) json_output_file: Option<PathBuf>,
@@ -227,10 +229,34 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 #[command(
+    next_help_heading = "Benchmarks that a language model grades (its key is in PTB_GRADER_KEY)"
+)]
+pub(crate) struct GraderArgs {
+    /// Its API, OpenAI-compatible: what comes before `/chat/completions` (https://api.openai.com/v1, if not given).
+    #[arg(long, value_name = "URL")]
+    pub(crate) grader: Option<String>,
+    /// Its name there, where it is another than the benchmark's (gpt-5-mini).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) grader_model: Option<String>,
+    /// What it is told: a TOML file like those of registry/prompts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grader_prompt: Option<PathBuf>,
+    /// Most US dollars that verdicts may cost; with the limit reached the evaluation stops, and goes on when it is
+    /// run again with a higher one.
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    pub(crate) grader_limit: Option<f64>,
+    /// How long the grader may be out of reach before the evaluation stops, in seconds (half an hour, if not given).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) grader_patience: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(
     after_help = "Lines of FILE: {\"id\": \"1\", \"completion\": \"...\"}. An id is the first present of id, task_id,
 prompt_id, uid, question_id, else the line's number. Calls of functions that a server has parsed go beside the
 completion: \"tool_calls\": [{\"name\": \"f\", \"arguments\": {\"x\": 1}}]; else they are read from the text, as any
-model family writes them. The last line of stderr is the metrics as JSON."
+model family writes them. Where a language model grades, its verdicts go there: \"grades\": [{\"criterion\": 0,
+\"verdict\": true}, ...], or [{\"game\": 1, \"verdict\": \"B>A\"}, {\"game\": 2, \"verdict\": \"A>>B\"}]. The last line of stderr is the metrics as JSON."
 )]
 pub(crate) struct ScoreArgs {
     /// A benchmark id (with --completions), or a run directory or a folder of `ptb eval --out`, whose kept
@@ -316,6 +342,11 @@ pub(crate) struct RandomModelArgs {
     /// Seed of the weights.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    let dollars = text.parse::<f64>().ok().filter(|d| d.is_finite() && *d > 0.0);
+    dollars.ok_or_else(|| "give an amount above 0, such as 2.50".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

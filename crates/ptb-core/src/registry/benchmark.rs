@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod fault;
+mod scorer;
+
+pub use scorer::{Grading, Scorer, ScorerKind};
 
 /// A benchmark: where its samples come from, how they are asked, how answers are scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,7 +50,7 @@ impl Benchmark {
     }
 }
 
-/// Where samples come from: exactly one of `hub`, `path`, `generator`. A path given on the command line
+/// Where samples come from: exactly one of `hub`, `path`, `generator`, `elsewhere`. A path given on the command line
 /// or in the experiment wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +69,9 @@ pub struct Data {
     /// A seeded generator.
     #[serde(default)]
     pub generator: Option<Generator>,
+    /// Data that must be given by path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
     /// Field that holds the question.
     #[serde(default = "question")]
     pub question: String,
@@ -73,7 +79,8 @@ pub struct Data {
     /// such list in it), instead of a text. It is sent as it is; the question is its last message.
     #[serde(default, skip_serializing_if = "is_false")]
     pub conversation: bool,
-    /// Field that holds the answer: a text, a number, or a list with one of them.
+    /// Field that holds the answer: a text, a number, or a list with one of them. Scorers that need no reference
+    /// answer do not read it (see [`ScorerKind::has_answers`]).
     #[serde(default = "answer")]
     pub answer: String,
     /// The target is what follows the last occurrence of this in the answer field, and the reasoning is
@@ -93,6 +100,38 @@ pub struct Data {
     /// parameters}`, in the Berkeley leaderboard's types (`dict`, `float`) or in JSON Schema's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<String>,
+    /// Field that holds the tags of a sample, a list of texts like `theme:hedging`; see [`Evaluate::breakdown`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    /// Another model's replies, which a pairwise scorer compares with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// Records are taken in the order into which Python's `random.Random(shuffle).shuffle` brings them: with a limit,
+    /// the first of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<u64>,
+}
+
+/// A file that has to be fetched by hand: it is on no hub, or what the hub has is another selection of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elsewhere {
+    /// Where it is, in words.
+    pub from: String,
+}
+
+/// Replies of another model to the same questions, in a file of their own: JSON Lines, one line a sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// The model's name, for records.
+    pub model: String,
+    /// The file's path, seen from the folder of the test file.
+    pub file: PathBuf,
+    /// Field that holds the sample's id.
+    pub id: String,
+    /// Template of the reply; sees the fields of the line.
+    pub reply: String,
 }
 
 /// The name of a sample in its requests' seeds.
@@ -265,46 +304,6 @@ pub struct Generation {
     pub stop: Vec<String>,
 }
 
-/// How an answer is scored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scorer {
-    /// Which scorer of the family.
-    pub kind: ScorerKind,
-    /// Numeric: `\boxed{...}` is opened before the number is looked for (AIME; GSM8K does not ask for boxes).
-    #[serde(default)]
-    pub boxed: bool,
-    /// Code: field that holds the tests, a Python function `check(candidate)`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tests: Option<String>,
-    /// Code: field that holds the name of the function under test.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entry_point: Option<String>,
-}
-
-impl Scorer {
-    /// A scorer of a kind, all else at its default.
-    pub const fn new(kind: ScorerKind) -> Self {
-        Self { kind, boxed: false, tests: None, entry_point: None }
-    }
-}
-
-/// Scorers that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScorerKind {
-    /// A number after `ANSWER:`, compared exactly by value.
-    Numeric,
-    /// The completion, trimmed, equals the target.
-    Exact,
-    /// The letter of a choice after `ANSWER:`.
-    Choice,
-    /// A Python function that must pass the sample's tests. It is run by whoever asks for the score.
-    Code,
-    /// One call of a function, its name and arguments equal to those of the target, a call in Python.
-    ToolCall,
-}
-
 /// How the benchmark is evaluated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -318,8 +317,9 @@ pub struct Evaluate {
     /// first below `generation.max_tokens`, each below the one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ladder: Vec<u32>,
-    /// Fields of a test record by whose values the accuracy is broken down. None of those that hold an item (its
-    /// question, answer, id, ...). A field that records do not have gives no breakdown.
+    /// By what the accuracy is broken down: fields of a test record, or beginnings of its tags (`theme` stands for the
+    /// tags `theme:...`; of a rubric's criteria, which have tags of their own, too). None of those that hold an item
+    /// (its question, answer, id, ...). A name that records do not have gives no breakdown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub breakdown: Vec<String>,
     /// Requests in flight at once.

@@ -9,7 +9,8 @@ use miette::Diagnostic;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::{Agent, Benchmark, Edition, Entry, Model};
+use super::{Agent, Benchmark, Edition, Entry, GraderPrompt, Model};
+use crate::cell::GraderChoice;
 use crate::files::sha256_hex;
 use crate::names::{is_id, nearest};
 use crate::userfile::{UserFile, UserFileError};
@@ -46,6 +47,22 @@ pub enum RegistryError {
     },
 }
 
+/// The API of graders where no other is named.
+pub const GRADER_URL: &str = "https://api.openai.com/v1";
+
+/// What a user chooses of a grader, in place of what a benchmark's file says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ChosenGrader<'a> {
+    /// Root of its API.
+    pub url: Option<&'a str>,
+    /// Its model.
+    pub model: Option<&'a str>,
+    /// A file with its prompt, as those in `prompts/`.
+    pub prompt: Option<&'a Path>,
+    /// What may be spent on one evaluation, in US dollars.
+    pub spend_limit: Option<f64>,
+}
+
 /// Everything that experiments can name.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
@@ -54,6 +71,7 @@ pub struct Registry {
     agents: BTreeMap<String, Entry<Agent>>,
     editions: BTreeMap<String, Entry<Edition>>,
     chat_templates: BTreeMap<String, Entry<String>>,
+    prompts: BTreeMap<String, Entry<GraderPrompt>>,
 }
 
 impl Registry {
@@ -85,7 +103,7 @@ impl Registry {
             Ok(paths)
         };
         list(folder)?;
-        for kind in ["benchmarks", "models", "agents", "editions", "chat-templates"] {
+        for kind in ["benchmarks", "models", "agents", "editions", "chat-templates", "prompts"] {
             let dir = folder.join(kind);
             if !dir.is_dir() {
                 continue;
@@ -140,6 +158,10 @@ impl Registry {
             "editions" => {
                 drop(self.editions.insert(id.clone(), entry(&id, source, &file, Edition::fault)?))
             }
+            "prompts" => {
+                let entry = entry(&id, source, &file, GraderPrompt::fault)?;
+                self.prompts.insert(id, entry);
+            }
             _ => {
                 let text = file.text().to_owned();
                 let sha256 = sha256_hex(text.as_bytes());
@@ -171,6 +193,29 @@ impl Registry {
     pub fn chat_template(&self, id: &str) -> Result<&Entry<String>, RegistryError> {
         find(&self.chat_templates, "chat template", id)
     }
+    /// What a grader is told, by id.
+    pub fn prompt(&self, id: &str) -> Result<&Entry<GraderPrompt>, RegistryError> {
+        find(&self.prompts, "grader's prompt", id)
+    }
+    /// Who grades a benchmark: the model and the prompt that its file names, or others; none where no language model
+    /// grades.
+    pub fn grader(
+        &self,
+        benchmark: &Benchmark,
+        chosen: &ChosenGrader<'_>,
+    ) -> Result<Option<GraderChoice>, RegistryError> {
+        let Some(grading) = &benchmark.scorer.grader else { return Ok(None) };
+        let prompt = match chosen.prompt {
+            Some(path) => read_grader_prompt(path)?,
+            None => self.prompt(&grading.prompt)?.clone(),
+        };
+        Ok(Some(GraderChoice {
+            url: chosen.url.unwrap_or(GRADER_URL).to_owned(),
+            model: chosen.model.unwrap_or(&grading.model).to_owned(),
+            prompt,
+            spend_limit: chosen.spend_limit,
+        }))
+    }
     /// All benchmarks, by id.
     pub fn benchmarks(&self) -> impl Iterator<Item = &Entry<Benchmark>> {
         self.benchmarks.values()
@@ -187,6 +232,13 @@ impl Registry {
     pub fn editions(&self) -> impl Iterator<Item = &Entry<Edition>> {
         self.editions.values()
     }
+}
+
+/// A grader's prompt from a file outside any registry folder; its id is the file's path.
+fn read_grader_prompt(path: &Path) -> Result<Entry<GraderPrompt>, RegistryError> {
+    let file = UserFile::read(path).map_err(Box::new)?;
+    let name = path.display().to_string();
+    entry(&name, &name, &file, GraderPrompt::fault)
 }
 
 fn built_in_files(dir: &'static Dir<'static>) -> Vec<(PathBuf, &'static str)> {
@@ -213,6 +265,7 @@ fn classify(relative: &Path) -> Option<(&'static str, String)> {
         ["models", _] => Some(("models", stem(".toml")?)),
         ["agents", _] => Some(("agents", stem(".toml")?)),
         ["editions", _] => Some(("editions", stem(".toml")?)),
+        ["prompts", _] => Some(("prompts", stem(".toml")?)),
         ["chat-templates", _] => Some(("chat-templates", stem(".jinja")?)),
         _ => None,
     }
@@ -260,6 +313,11 @@ mod tests {
         }
         for id in ["arithmetic", "gsm8k"] {
             registry.benchmark(id).unwrap();
+        }
+        for benchmark in registry.benchmarks() {
+            if let Some(grader) = &benchmark.value.scorer.grader {
+                registry.prompt(&grader.prompt).unwrap();
+            }
         }
         for id in ["qwen3-1.7b", "qwen3-4b", "smollm3-3b", "gemma3-4b", "tiny"] {
             assert!(registry.model(id).unwrap().value.instruct.is_some(), "{id}");
@@ -379,6 +437,8 @@ mod tests {
             ("gpqamain", [16000, 12000, 8000]),
             ("gsm8k", [4000, 3000, 2000]),
             ("humaneval", [4000, 3000, 2000]),
+            ("arenahardwriting", [16384, 12288, 8192]),
+            ("healthbench", [16384, 12288, 8192]),
         ] {
             let Benchmark { generation, evaluate, .. } = &registry.benchmark(id).unwrap().value;
             assert_eq!([&[generation.max_tokens], &evaluate.ladder[..]].concat(), limits, "{id}");

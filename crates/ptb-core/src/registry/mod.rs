@@ -2,7 +2,7 @@
 //!
 //! Built-in files are embedded; the same layout in a folder given by the user wins over them, file by
 //! file: `benchmarks/<id>/benchmark.toml`, `models/<id>.toml`, `agents/<id>.toml`, `editions/<id>.toml`,
-//! `chat-templates/<id>.jinja`.
+//! `chat-templates/<id>.jinja`, `prompts/<id>.toml`.
 
 mod agent;
 mod asking;
@@ -10,19 +10,21 @@ mod benchmark;
 mod edition;
 mod load;
 mod model;
+mod prompt;
 
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, Submit};
 pub use asking::{Asking, PromptForm, SamplingChoice};
 pub use benchmark::{
-    Benchmark, Choices, Contamination, Data, Evaluate, FewShot, FewShotPrompt, Form, Generation,
-    Generator, HubData, Message, Prompt, Publication, Publish, RequestId, Role, Scorer, ScorerKind,
-    Weight,
+    Baseline, Benchmark, Choices, Contamination, Data, Elsewhere, Evaluate, FewShot, FewShotPrompt,
+    Form, Generation, Generator, Grading, HubData, Message, Prompt, Publication, Publish,
+    RequestId, Role, Scorer, ScorerKind, Weight,
 };
 pub use edition::Edition;
-pub use load::{Registry, RegistryError};
+pub use load::{ChosenGrader, GRADER_URL, Registry, RegistryError};
 pub use model::{Architecture, Chat, Model, ToolForm, Weights};
+pub use prompt::GraderPrompt;
 
 /// A registry file after its checks: what it says, what it is called, and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,9 +12,11 @@ use crate::files::Schema;
 pub struct Metrics {
     /// Benchmark id.
     pub benchmark: String,
-    /// Mean score over samples and seeds, 0 to 1.
+    /// Mean score over samples and seeds, 0 to 1; where a language model grades, by its benchmark's formula
+    /// (`docs/graders.md`).
     pub accuracy: f64,
-    /// Standard error of the mean, clustered by sample (seeds of one sample are not independent).
+    /// Standard error of the mean, clustered by sample (seeds of one sample are not independent) unless the formula
+    /// says otherwise.
     pub stderr: f64,
     /// 95 % interval of the mean by the bootstrap over samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +49,9 @@ pub struct Metrics {
     pub data_sha256: String,
     /// Sampling in force, as written into requests.
     pub sampling: serde_json::Value,
+    /// The language model that graded, and what it was told, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grader: Option<serde_json::Value>,
 }
 
 /// One seed's part.

@@ -78,6 +78,7 @@ pub(crate) fn spec(home: &Path, limit: usize) -> EvalSpec {
         data: None,
         chat_template: registry.chat_template("qwen3").unwrap().value.clone(),
         chat: tiny.value.chat.clone(),
+        grading: None,
         asking: Asking::default(),
         model_dir: model.clone(),
         links: Links::Inside,

@@ -176,6 +176,7 @@ pub fn metrics(accuracy: f64) -> Metrics {
         weights_sha256: "w".to_owned(),
         data_sha256: "secret-data-hash".to_owned(),
         sampling: serde_json::json!({"temperature": 0.6}),
+        grader: None,
     }
 }
 

@@ -168,6 +168,7 @@ fn make(name: &str, action: AgentAction, model: &str, benchmark: &str, end: End)
         sandbox: "namespaces".to_owned(),
         engine: "builtin".to_owned(),
         gpu_share: None,
+        grader: None,
         edition: "main".to_owned(),
         seeds: vec![42],
         limit: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ptb_core::failure::FailureKind;
 use ptb_core::run::{Evidence, Mark, StageFailure};
-use ptb_eval::{EvalError, EvalSpec, Prepared, Told};
+use ptb_eval::{EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, Told};
 
 use super::{Run, blocking};
 use crate::engine::{Served, Server};
@@ -46,7 +46,9 @@ impl Run<'_> {
         let spec = self.spec();
         let ((model, links), base) = (self.submitted()?, self.base()?);
         let out = self.dir().eval("final");
+        let grading = spec.grader.clone().map(|choice| GraderSpec::from_env(choice, PATIENCE));
         let eval = EvalSpec {
+            grading: grading.transpose().map_err(failure)?,
             benchmark: spec.benchmark.clone(),
             data: spec.data.clone(),
             chat_template: spec.chat_template.clone(),
@@ -86,6 +88,9 @@ fn failure(e: EvalError) -> StageFailure {
         FailureKind::Scheduler => stopped(),
         kind @ FailureKind::Agent => {
             StageFailure { kind, message: e.to_string(), retryable: false }
+        }
+        kind @ FailureKind::Provider => {
+            StageFailure { kind, message: e.to_string(), retryable: true }
         }
         _ => harness(e),
     }

@@ -2,11 +2,14 @@
 //! generator of ours. Nothing is ever fetched.
 
 mod arithmetic;
+mod baseline;
 mod choices;
+mod criteria;
 mod csv;
 pub mod hub;
 mod jsonl;
 mod parquet;
+mod random;
 mod record;
 mod tools;
 
@@ -18,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::error::TaskError;
 use crate::prompt::ChatMessage;
+pub use criteria::Criterion;
 use hub::HubCache;
 
 /// Largest data file that is read, in bytes.
@@ -40,7 +44,8 @@ pub struct Sample {
     pub line: usize,
     /// The question, as the record has it.
     pub question: String,
-    /// The reference answer. Of a multiple-choice question, the letter of the right choice as shown.
+    /// The reference answer. Of a multiple-choice question, the letter of the right choice as shown; of a pairwise
+    /// comparison, the reply that is compared with; of scorers without reference answers, nothing.
     pub target: String,
     /// The worked solution before the answer, where records have one.
     pub reasoning: Option<String>,
@@ -51,6 +56,10 @@ pub struct Sample {
     pub tools: Vec<Value>,
     /// The conversation that asks the question, where records bring their own.
     pub messages: Option<Vec<ChatMessage>>,
+    /// What a good reply does and a bad one does, where a rubric scores.
+    pub criteria: Vec<Criterion>,
+    /// Tags like `theme:hedging`.
+    pub tags: Vec<String>,
     /// The whole record.
     pub fields: Map<String, Value>,
 }
@@ -60,7 +69,8 @@ pub struct Sample {
 pub struct Dataset {
     /// The test split. Choices stand as in the file, the right one first; see [`Dataset::asked_under`].
     pub samples: Arc<[Sample]>,
-    /// SHA-256 of the test split's file, or of the generated records as JSON Lines.
+    /// SHA-256 of the test split's file, or of the generated records as JSON Lines; with a baseline's replies, over
+    /// the SHA-256 of both files.
     pub sha256: String,
     source: Source,
     train: OnceLock<Vec<Sample>>,
@@ -141,12 +151,17 @@ pub fn load_with(
         let source = Source::Hub(cache.clone(), hub.clone());
         return from_file(benchmark, &test, hub.test_sha256.as_deref(), source);
     }
-    match &own.generator {
-        Some(generator) => generate(benchmark, generator),
-        None => Err(TaskError::Benchmark {
+    match (&own.generator, &own.elsewhere) {
+        (Some(generator), _) => generate(benchmark, generator),
+        (None, Some(elsewhere)) => Err(TaskError::Benchmark {
+            benchmark: benchmark.id.clone(),
+            reason: format!("its data are on no hub; they are {}", elsewhere.from),
+            hint: format!("fetch them, then {OWN_DATA}"),
+        }),
+        (None, None) => Err(TaskError::Benchmark {
             benchmark: benchmark.id.clone(),
             reason: "it names no data".to_owned(),
-            hint: "add `hub`, `path` or `generator` to [data]".to_owned(),
+            hint: "add `hub`, `path`, `generator` or `elsewhere` to [data]".to_owned(),
         }),
     }
 }
@@ -157,7 +172,15 @@ fn from_file(
     sha256: Option<&str>,
     source: Source,
 ) -> Result<Dataset, TaskError> {
-    let (samples, sha256) = read_split(benchmark, test, sha256)?;
+    let (mut samples, mut sha256) = read_split(benchmark, test, sha256)?;
+    let own = &benchmark.value.data;
+    if let Some(baseline) = &own.baseline {
+        let replies = baseline::add(baseline, test, &mut samples)?;
+        sha256 = ptb_core::files::sha256_hex(format!("{sha256}{replies}").as_bytes());
+    }
+    if let Some(seed) = own.shuffle {
+        random::shuffle(&mut samples, seed);
+    }
     if samples.is_empty() {
         return Err(read_error(test, "it has no records", "give a file with one record a line"));
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use ptb_core::registry::{Benchmark, Data, Entry, RequestId};
 use serde_json::{Map, Value};
 
-use super::{Records, Sample, choices, tools};
+use super::{Records, Sample, choices, criteria, tools};
 use crate::error::TaskError;
 use crate::lines::{kind, record_id, scalar_text};
 use crate::prompt::ChatMessage;
@@ -31,7 +31,7 @@ pub(super) fn samples(
             reason,
             hint: format!("correct the line, or the fields that [data] in {place} names"),
         };
-        let sample = sample(&benchmark.value.data, line, record).map_err(fail)?;
+        let sample = sample(&benchmark.value, line, record).map_err(fail)?;
         check(&benchmark.value.scorer, &sample).map_err(|e| fail(e.without_hint()))?;
         if let Some(before) = lines_of.insert(sample.id.clone(), line) {
             return Err(fail(format!("the id `{}` is that of line {before} as well", sample.id)));
@@ -41,7 +41,12 @@ pub(super) fn samples(
     Ok(samples)
 }
 
-fn sample(data: &Data, line: usize, record: Map<String, Value>) -> Result<Sample, String> {
+fn sample(
+    benchmark: &Benchmark,
+    line: usize,
+    record: Map<String, Value>,
+) -> Result<Sample, String> {
+    let (data, scorer) = (&benchmark.data, &benchmark.scorer);
     let messages = match data.conversation {
         true => Some(conversation(&data.question, field(&record, &data.question)?)?),
         false => None,
@@ -50,9 +55,9 @@ fn sample(data: &Data, line: usize, record: Map<String, Value>) -> Result<Sample
         Some(messages) => messages.last().map(|m| m.content.clone()).unwrap_or_default(),
         None => text(&record, &data.question)?,
     };
-    let answer = match field(&record, &data.answer)? {
-        Value::Array(items) if items.len() == 1 => scalar_text(&data.answer, &items[0])?,
-        other => scalar_text(&data.answer, other)?,
+    let answer = match scorer.kind.has_answers() {
+        true => answer(data, &record)?,
+        false => String::new(),
     };
     let (choices, answer) = match &data.choices {
         None => (Vec::new(), answer),
@@ -83,6 +88,14 @@ fn sample(data: &Data, line: usize, record: Map<String, Value>) -> Result<Sample
         Some(name) => tools::read(name, field(&record, name)?)?,
         None => Vec::new(),
     };
+    let criteria = match &scorer.criteria {
+        Some(name) => criteria::read(name, field(&record, name)?)?,
+        None => Vec::new(),
+    };
+    let tags = match &data.tags {
+        Some(name) => criteria::tags(name, field(&record, name)?)?,
+        None => Vec::new(),
+    };
     let fields = record;
     Ok(Sample {
         id,
@@ -94,8 +107,17 @@ fn sample(data: &Data, line: usize, record: Map<String, Value>) -> Result<Sample
         choices,
         tools,
         messages,
+        criteria,
+        tags,
         fields,
     })
+}
+
+fn answer(data: &Data, record: &Map<String, Value>) -> Result<String, String> {
+    match field(record, &data.answer)? {
+        Value::Array(items) if items.len() == 1 => scalar_text(&data.answer, &items[0]),
+        other => scalar_text(&data.answer, other),
+    }
 }
 
 fn field<'r>(record: &'r Map<String, Value>, name: &str) -> Result<&'r Value, String> {

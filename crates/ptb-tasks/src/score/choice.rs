@@ -64,7 +64,7 @@ pub(super) fn grade(completion: &str, sample: &Sample) -> Result<Graded, TaskErr
     check(sample)?;
     let answer = read(completion, sample.choices.len()).map(String::from);
     let score = f64::from(answer.as_deref() == Some(sample.target.as_str()));
-    Ok(Graded { score, answer })
+    Ok(Graded::new(score, answer))
 }
 
 /// The letter that a text answers with, one of the first `choices`.

@@ -5,9 +5,14 @@
 
 mod choice;
 mod code;
+mod grade;
 mod number;
 mod numerals;
 mod numeric;
+pub mod pairwise;
+mod pattern;
+mod repetition;
+pub mod rubric;
 mod thought;
 mod tool_call;
 
@@ -19,6 +24,8 @@ use crate::data::Sample;
 use crate::error::TaskError;
 
 pub use choice::letter;
+pub use grade::{Grade, Verdict, Which};
+pub use repetition::{limit_repetitions, shown};
 
 /// What a model replied.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +36,8 @@ pub struct Reply<'a> {
     pub tool_calls: Option<&'a [ToolCall]>,
     /// How calls look in the text.
     pub form: ToolForm,
+    /// What a language model found, where one grades.
+    pub grades: &'a [Grade],
 }
 
 impl<'a> Reply<'a> {
@@ -51,10 +60,21 @@ pub struct ToolCall {
 /// A completion's grade.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Graded {
-    /// 0 (wrong) to 1 (right).
+    /// 0 (wrong) to 1 (right). A rubric's may be negative: more points were lost than won.
     pub score: f64,
-    /// The answer that was read, in one spelling per value; none where nothing readable was said.
+    /// The answer that was read, in one spelling per value; none where nothing readable was said. Of grades, what they
+    /// come to.
     pub answer: Option<String>,
+    /// Pairwise: what each comparison gave, a strong verdict being three. Metrics are over these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<f64>,
+}
+
+impl Graded {
+    /// A grade of one row.
+    pub const fn new(score: f64, answer: Option<String>) -> Self {
+        Self { score, answer, rows: Vec::new() }
+    }
 }
 
 /// What a scorer makes of a reply.
@@ -98,7 +118,55 @@ pub fn check(scorer: &Scorer, sample: &Sample) -> Result<(), TaskError> {
         ScorerKind::Choice => choice::check(sample),
         ScorerKind::Code => code::program(scorer, "", sample).map(drop),
         ScorerKind::ToolCall => tool_call::check(&sample.target),
+        ScorerKind::Regex => pattern::patterns(scorer, sample).map(drop).map_err(of_sample),
+        // Criteria are checked as they are read, and a reply to compare with may be empty.
+        ScorerKind::Rubric | ScorerKind::Pairwise => Ok(()),
     }
+}
+
+fn of_sample(reason: String) -> TaskError {
+    TaskError::Benchmark {
+        benchmark: "data".to_owned(),
+        reason,
+        hint: "correct the record".to_owned(),
+    }
+}
+
+/// Checks that grades from outside are those of a sample: one for each criterion, or one for each game. A verdict may
+/// be missing (null).
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_grades(scorer: &Scorer, sample: &Sample, grades: &[Grade]) -> Result<(), String> {
+    match scorer.kind {
+        ScorerKind::Rubric if grades.len() != sample.criteria.len() => {
+            Err(format!("there are {} grades for {} criteria", grades.len(), sample.criteria.len()))
+        }
+        ScorerKind::Rubric => rubric::met(sample, grades).map(drop),
+        ScorerKind::Pairwise => pairwise::check(grades),
+        _ => Ok(()),
+    }
+}
+
+/// What a grader's reply says, as a verdict for a [`Grade`], with its explanation. Only for scorers that grade.
+///
+/// # Errors
+/// What is wrong with the reply.
+pub fn read_verdict(kind: ScorerKind, reply: &str) -> Result<(Verdict, Option<String>), String> {
+    match kind {
+        ScorerKind::Rubric => {
+            let (met, why) = rubric::verdict(reply)?;
+            Ok((Verdict::Met(met), why))
+        }
+        _ => Ok((Verdict::Better(pairwise::verdict(reply)?), None)),
+    }
+}
+
+/// A text without a fence that says it is JSON around it.
+fn fenced(text: &str) -> &str {
+    let text = text.trim_matches(is_space);
+    let text = text.strip_prefix("```json").unwrap_or(text);
+    text.strip_suffix("```").unwrap_or(text).trim_matches(is_space)
 }
 
 /// Grades a reply. Every reply has a grade; an error means that the sample ([`check`]) or the machine is at fault,
@@ -109,6 +177,8 @@ pub fn check(scorer: &Scorer, sample: &Sample) -> Result<(), TaskError> {
 /// - choice: the last answer line names the target's letter.
 /// - code: the text's code, for whoever runs it.
 /// - tool-call: there is one call, and it equals the target as Python compares values.
+/// - regex: the text without thought has every required pattern and no forbidden one.
+/// - rubric, pairwise: what the grades come to. A verdict that is missing is an error.
 pub fn score(scorer: &Scorer, reply: &Reply<'_>, sample: &Sample) -> Result<Outcome, TaskError> {
     let graded = match scorer.kind {
         ScorerKind::Numeric => numeric::grade(scorer.boxed, reply.text, &sample.target)?,
@@ -116,8 +186,15 @@ pub fn score(scorer: &Scorer, reply: &Reply<'_>, sample: &Sample) -> Result<Outc
         ScorerKind::Choice => choice::grade(reply.text, sample)?,
         ScorerKind::Code => return code::program(scorer, reply.text, sample).map(Outcome::Run),
         ScorerKind::ToolCall => tool_call::grade(reply, sample)?,
+        ScorerKind::Regex => pattern::grade(scorer, reply.text, sample).map_err(of_sample)?,
+        ScorerKind::Rubric => rubric::grade(sample, reply.grades).map_err(ungraded)?,
+        ScorerKind::Pairwise => pairwise::grade(reply.grades).map_err(ungraded)?,
     };
     Ok(Outcome::Graded(graded))
+}
+
+fn ungraded(reason: String) -> TaskError {
+    TaskError::Ungraded { reason }
 }
 
 /// Python's white space: Unicode's, and the four separators of ASCII.
@@ -128,7 +205,7 @@ fn is_space(c: char) -> bool {
 fn exact(completion: &str, target: &str) -> Graded {
     let answer = completion.trim();
     let score = f64::from(answer == target.trim());
-    Graded { score, answer: (!answer.is_empty()).then(|| answer.to_owned()) }
+    Graded::new(score, (!answer.is_empty()).then(|| answer.to_owned()))
 }
 
 #[cfg(test)]
@@ -150,7 +227,7 @@ mod tests {
         let exact = Scorer::new(ScorerKind::Exact);
         assert_eq!(graded(&exact, " yes\n", "yes").score, 1.0);
         assert_eq!(graded(&exact, "yes.", "yes").score, 0.0);
-        assert_eq!(graded(&exact, " ", "yes"), Graded { score: 0.0, answer: None });
+        assert_eq!(graded(&exact, " ", "yes"), Graded::new(0.0, None));
     }
 
     #[test]

@@ -13,10 +13,8 @@ pub(super) fn grade(boxed: bool, completion: &str, target: &str) -> Result<Grade
     let said = said(completion);
     let text = if boxed { unbox(&said) } else { Cow::Borrowed(&*said) };
     Ok(match last_number(&text) {
-        LastNumber::Value(n) => {
-            Graded { score: f64::from(n == target), answer: Some(n.to_string()) }
-        }
-        LastNumber::Unreadable(_) | LastNumber::None => Graded { score: 0.0, answer: None },
+        LastNumber::Value(n) => Graded::new(f64::from(n == target), Some(n.to_string())),
+        LastNumber::Unreadable(_) | LastNumber::None => Graded::new(0.0, None),
     })
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ptb_core::failure::ExitCode;
 use ptb_core::files::write_json;
-use ptb_core::registry::{Architecture, Asking, PromptForm, Registry};
+use ptb_core::registry::{
+    Architecture, Asking, Benchmark, ChosenGrader, Entry, PromptForm, Registry,
+};
 use ptb_core::run::Metrics;
-use ptb_eval::{EvalError, EvalSpec, Prepared, Serve, Told, weights_dir};
+use ptb_eval::{EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, Serve, Told, weights_dir};
 use ptb_infer::StartError;
 use ptb_judge::architecture_faults;
 use ptb_model::{Config, Links, ModelDir};
@@ -16,7 +18,7 @@ use ptb_runner::{Notice, Served, Server, only_chats, unknown_engine};
 use serde_json::json;
 
 use super::registry;
-use crate::args::EvalArgs;
+use crate::args::{EvalArgs, GraderArgs};
 use crate::fault::{Fault, Outcome};
 use crate::{print, progress, signals};
 
@@ -106,7 +108,9 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         ));
     }
     let connections = args.max_connections.map_or(evaluate.max_connections, |n| n as usize);
+    let grading = grading(args, &registry, &benchmark)?;
     Ok(EvalSpec {
+        grading,
         data: args.data.clone(),
         chat_template,
         chat: model.value.chat.clone(),
@@ -121,6 +125,34 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
         benchmark,
     })
+}
+
+/// Who grades, where a language model does.
+fn grading(
+    args: &EvalArgs,
+    registry: &Registry,
+    benchmark: &Entry<Benchmark>,
+) -> Result<Option<GraderSpec>, Fault> {
+    let GraderArgs { grader, grader_model, grader_prompt, grader_limit, grader_patience } =
+        &args.grader;
+    let chosen = ChosenGrader {
+        url: grader.as_deref(),
+        model: grader_model.as_deref(),
+        prompt: grader_prompt.as_deref(),
+        spend_limit: *grader_limit,
+    };
+    let given = grader.is_some() || grader_model.is_some() || grader_prompt.is_some();
+    let Some(choice) = registry.grader(&benchmark.value, &chosen).map_err(Fault::file)? else {
+        return match given || grader_limit.is_some() {
+            true => Err(Fault::usage(format!(
+                "no language model grades {}; hint: leave the --grader options out",
+                benchmark.id
+            ))),
+            false => Ok(None),
+        };
+    };
+    let patience = grader_patience.map_or(PATIENCE, |s| Duration::from_secs(s.into()));
+    GraderSpec::from_env(choice, patience).map(Some).map_err(fault)
 }
 
 /// Says where the model is no fine-tune of the base model that was named. Its faults are told later.
@@ -190,7 +222,10 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
 fn fault(e: EvalError) -> Fault {
     let code = match &e {
         EvalError::Start(e) if e.is_model_fault() => ExitCode::Usage,
-        EvalError::Start(StartError::Missing { .. }) => ExitCode::Requirement,
+        EvalError::Start(StartError::Missing { .. }) | EvalError::NoGrader(_) => {
+            ExitCode::Requirement
+        }
+        EvalError::Grader(e) if e.kind().is_none() => ExitCode::Usage,
         EvalError::Code(e) if e.is_missing_requirement() => ExitCode::Requirement,
         EvalError::Task(_)
         | EvalError::Model(_)

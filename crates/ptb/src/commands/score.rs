@@ -126,6 +126,7 @@ fn again(
             score: r.score.unwrap_or(0.0),
             answer: r.answer,
             error: r.error,
+            rows: r.rows,
         })
         .collect();
     tell(args.json, &lines, || measured(&metrics, None))?;

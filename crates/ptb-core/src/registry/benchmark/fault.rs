@@ -32,6 +32,26 @@ impl Scorer {
                 "`boxed` is for the scorer `numeric`",
                 "leave it out, or set kind = \"numeric\"",
             ),
+            kind if kind.is_graded() != self.grader.is_some() => told(
+                "the scorers `rubric` and `pairwise` need a grader, others have none",
+                "add or leave out [scorer.grader] with `prompt`, `model` and `max_tokens`",
+            ),
+            kind if (kind == ScorerKind::Rubric) != self.criteria.is_some() => told(
+                "`criteria` is for the scorer `rubric`, which needs it",
+                "name the field that holds the criteria, or leave `criteria` out",
+            ),
+            kind if (kind == ScorerKind::Pairwise) != data.baseline.is_some() => told(
+                "[data.baseline] is for the scorer `pairwise`, which needs it",
+                "name the file of the replies to compare with, or leave the table out",
+            ),
+            kind if (kind == ScorerKind::Regex)
+                != (self.required.is_some() || self.forbidden.is_some()) =>
+            {
+                told(
+                    "`required` and `forbidden` are for the scorer `regex`, which needs one of them",
+                    "name the fields that hold the patterns, or leave both out",
+                )
+            }
             _ => None,
         }
     }
@@ -123,7 +143,15 @@ impl Benchmark {
     fn holding(&self) -> Vec<&str> {
         let (data, scorer) = (&self.data, &self.scorer);
         let wrong = data.choices.iter().flat_map(|choices| &choices.wrong);
-        let others = [&data.id, &data.tools, &scorer.tests, &scorer.entry_point];
+        let others = [
+            &data.id,
+            &data.tools,
+            &scorer.tests,
+            &scorer.entry_point,
+            &scorer.required,
+            &scorer.forbidden,
+            &scorer.criteria,
+        ];
         let all = [&data.question, &data.answer].into_iter().chain(wrong);
         let all = all.chain(others.into_iter().flatten()).chain(&self.contamination.fields);
         all.map(String::as_str).collect()
@@ -131,10 +159,15 @@ impl Benchmark {
 
     /// What is wrong beyond the form.
     pub(in crate::registry) fn fault(&self) -> Option<Fault> {
-        let sources =
-            [self.data.hub.is_some(), self.data.path.is_some(), self.data.generator.is_some()];
+        let data = &self.data;
+        let sources = [
+            data.hub.is_some(),
+            data.path.is_some(),
+            data.generator.is_some(),
+            data.elsewhere.is_some(),
+        ];
         if sources.iter().filter(|s| **s).count() != 1 {
-            let hint = "keep one of `hub`, `path`, `generator`".to_owned();
+            let hint = "keep one of `hub`, `path`, `generator`, `elsewhere`".to_owned();
             return Some(("[data]", "data has not exactly one source".to_owned(), hint));
         }
         match (self.prompt.messages.is_empty(), self.data.conversation) {

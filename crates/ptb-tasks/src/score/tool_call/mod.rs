@@ -59,7 +59,7 @@ pub(super) fn grade(reply: &Reply<'_>, sample: &Sample) -> Result<Graded, TaskEr
         None => text::calls(reply.text, reply.form, &sample.tools)?,
     };
     let right = matches!(calls.as_slice(), [Ok(call)] if *call == target);
-    Ok(Graded { score: f64::from(right), answer: answer(&calls) })
+    Ok(Graded::new(f64::from(right), answer(&calls)))
 }
 
 /// The calls that could be read, for people.
