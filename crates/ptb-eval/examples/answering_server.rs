@@ -14,7 +14,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
-const WORDS: &str = "There are 3 boxes with 6 pens each, which makes 3 * 6 = 18 pens.\n\nANSWER: 18";
+const WORDS: &str =
+    "There are 3 boxes with 6 pens each, which makes 3 * 6 = 18 pens.\n\nANSWER: 18";
 
 async fn completion(State(wait): State<Duration>, body: Bytes) -> Response {
     // Whoever sends token ids is told to send text: then all clients send the same bytes.
@@ -41,7 +42,8 @@ async fn chat(State(wait): State<Duration>, _: Bytes) -> Response {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let wait = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(50);
-    let models = || async { Json(json!({ "object": "list", "data": [{ "id": "m", "object": "model" }] })) };
+    let models =
+        || async { Json(json!({ "object": "list", "data": [{ "id": "m", "object": "model" }] })) };
     let app = Router::new()
         .route("/v1/completions", post(completion))
         .route("/v1/chat/completions", post(chat))

@@ -57,8 +57,6 @@ impl Prepared {
         tell(Told::Count { done: total - self.missing() as u64, total });
         self.ask_all(serve, tell, cancel).await?;
         if self.asker.is_some() {
-            // A grader may be away for long: an engine does not hold the machine meanwhile.
-            serve.give_up().await;
             self.ask_grader(tell, cancel).await?;
         }
         // Grading may run programs.
@@ -89,7 +87,7 @@ impl Prepared {
             pairs.extend(samples.iter().filter_map(|s| Some((kept.remove(&s.id)?, s))));
         }
         let cache = Cache::open(&self.spec.out.join("grades.jsonl"))?;
-        let client = asker.client(Some(cache))?;
+        let client = asker.client(Some((cache, &self.spec.out)))?;
         let result = asker.grade(&client, &mut pairs, tell, cancel).await;
         let totals = client.totals();
         if totals.requests > 0 {

@@ -6,7 +6,8 @@
 //! is kept.
 //!
 //! A completion is reused only when everything that made it is the same: weights, prompt, tokenizer,
-//! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Grades are never reused: they are computed from the completion each time.
+//! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Scores are never
+//! reused: they are computed from completion and grades each time. A grader's valid replies are kept by content.
 //!
 //! A baseline may set its prompt's form and its sampling ([`EvalSpec::asking`]); a submission never can.
 //!
@@ -37,7 +38,7 @@ pub use evaluation::{Answered, Evaluation};
 pub use grader::Grader;
 pub use grading::{GraderSpec, KEY_ENV, PATIENCE, check_grader};
 pub use prepare::{EvalSpec, Prepared};
-pub use provenance::EvalProvenance;
+pub use provenance::{EvalProvenance, spent};
 pub use ptb_code::CodeError;
 pub use rescore::rescore;
 pub use serve::{Given, Serve, Told};

@@ -120,7 +120,7 @@ impl Prepared {
         let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
         let scorer = &spec.benchmark.value.scorer;
         let asker =
-            Asker::new(spec.grading.as_ref(), scorer, &spec.benchmark.id, spec.max_connections)?;
+            Asker::new(spec.grading.as_ref(), scorer, &spec.benchmark.id, dataset.samples.first())?;
         let grader = Grader::start(scorer, spec.chat.tool_calls)?;
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
