@@ -83,12 +83,12 @@ def main():
                         name = "ptb, messages" if manner else "ptb, text"
                         rows.append((name, connections, questions * args.epochs, *measured(command)))
                         print(rows[-1], file=sys.stderr, flush=True)
-                    inspect = [pathlib.Path(sys.executable).with_name("inspect"), "eval", scratch / "task.py",
+                    inspect = [pathlib.Path(sys.executable).with_name("inspect"), "eval", "task.py",
                                "--model", "openai-api/local/m", "--max-connections", str(connections),
                                "--max-samples", str(connections), "--log-dir", scratch / f"logs-{round_}-{connections}",
                                "--display", "none", "--no-fail-on-error"]
                     env = {**os.environ, "LOCAL_BASE_URL": url, "LOCAL_API_KEY": "x", "GSM8K": args.gsm8k}
-                    rows.append(("inspect", connections, questions, *measured(inspect, env=env)))
+                    rows.append(("inspect", connections, questions, *measured(inspect, env=env, cwd=scratch)))
                     print(rows[-1], file=sys.stderr, flush=True)
     finally:
         server.terminate()
