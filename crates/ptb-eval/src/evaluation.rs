@@ -137,8 +137,7 @@ impl Prepared {
         for (state, of_seed) in self.states.iter().zip(&by_seed) {
             // A seed without a single score has no metrics of its own.
             if let Ok(metrics) = tally(&facts, std::slice::from_ref(of_seed)) {
-                let asked: Vec<_> = state.pairs().collect();
-                self.write_log(state.seed, &asked, &of_seed.records, &metrics)?;
+                self.write_log(state, &of_seed.records, &metrics)?;
             }
         }
         if let Some(grader) = self.grader.provenance() {
@@ -149,7 +148,7 @@ impl Prepared {
         let asked = self.states.first().map(SeedState::pairs);
         let samples = asked.into_iter().flatten().zip(first).map(|((sample, asked), r)| Answered {
             id: r.id,
-            prompt: asked.text.clone(),
+            prompt: asked.text(),
             completion: r.completion,
             score: r.score,
             answer: r.answer,

@@ -28,6 +28,7 @@ mod provenance;
 mod render;
 mod rescore;
 mod serve;
+mod shared;
 mod silence;
 mod store;
 mod tally;
