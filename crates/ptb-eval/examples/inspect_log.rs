@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             id: ids[n % samples],
             epoch: (n / samples) as u32 + 1,
             question,
-            messages,
+            messages: messages.into(),
             choices: &[],
             target: "7",
             completion: &completions[n % completions.len()],

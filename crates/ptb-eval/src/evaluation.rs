@@ -20,7 +20,7 @@ use crate::tally::{Facts, Graded, tally};
 pub struct Evaluation {
     /// What was measured.
     pub metrics: Metrics,
-    /// The samples of the first seed, in order.
+    /// The samples of the first seed, in order, where they are wanted.
     pub samples: Vec<Answered>,
 }
 
@@ -145,7 +145,8 @@ impl Prepared {
         }
         write_json(&self.spec.out.join("metrics.json"), &metrics)?;
         let first = by_seed.into_iter().next().map(|g| g.records).unwrap_or_default();
-        let asked = self.states.first().map(SeedState::pairs);
+        let wanted = self.states.first().filter(|_| self.samples_wanted);
+        let asked = wanted.map(SeedState::pairs);
         let samples = asked.into_iter().flatten().zip(first).map(|((sample, asked), r)| Answered {
             id: r.id,
             prompt: asked.text(),

@@ -2,7 +2,6 @@
 
 use ptb_core::run::Metrics;
 use ptb_tasks::data::Sample;
-use ptb_tasks::prompt::ChatMessage;
 use serde_json::{Map, Value, json};
 
 use crate::error::EvalError;
@@ -47,19 +46,18 @@ impl Prepared {
             metadata: &self.of_log(seed),
         };
         let all: Vec<(Value, Map<String, Value>)> = records.iter().map(beside).collect();
-        let said = |sample: &Sample| match &self.prompter {
-            Some(prompter) => prompter.messages(sample),
-            None => Ok(Vec::new()),
+        // They were made before, so they can be made: one sample's at a time.
+        let messages = |sample: &Sample| {
+            let prompter = self.prompter.as_ref();
+            prompter.and_then(|p| p.messages(sample).ok()).unwrap_or_default().into()
         };
-        let asked = state.pairs().map(|(sample, _)| Ok((sample, said(sample)?)));
-        let asked: Vec<(&Sample, Vec<ChatMessage>)> = asked.collect::<Result<_, EvalError>>()?;
-        let entries = records.iter().zip(&asked).zip(&all);
-        let entries = entries.map(|((record, (sample, messages)), (grades, metadata))| Entry {
+        let entries = records.iter().zip(state.pairs()).zip(&all);
+        let entries = entries.map(|((record, (sample, _)), (grades, metadata))| Entry {
             id: &record.id,
             epoch: 1,
             // A conversation's last message is its question.
             question: if sample.messages.is_some() { "" } else { &sample.question },
-            messages,
+            messages: messages(sample),
             choices: &sample.choices,
             target: &sample.target,
             completion: &record.completion,

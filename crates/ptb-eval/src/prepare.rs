@@ -95,6 +95,8 @@ pub struct Prepared {
     /// What makes chat messages; none where the prompt is plain text.
     pub(crate) prompter: Option<Prompter>,
     pub(crate) request_time: Duration,
+    /// Whether somebody looks at single answers.
+    pub(crate) samples_wanted: bool,
     /// When the evaluation was asked for.
     pub(crate) created: jiff::Timestamp,
 }
@@ -174,6 +176,7 @@ impl Prepared {
             asker,
             prompter,
             request_time: REQUEST_TIME,
+            samples_wanted: true,
             created: jiff::Timestamp::now(),
         })
     }
@@ -182,6 +185,13 @@ impl Prepared {
     #[must_use]
     pub fn with_request_time(mut self, time: Duration) -> Self {
         self.request_time = time;
+        self
+    }
+
+    /// Metrics alone: [`crate::Evaluation::samples`] stays empty.
+    #[must_use]
+    pub fn without_samples(mut self) -> Self {
+        self.samples_wanted = false;
         self
     }
 

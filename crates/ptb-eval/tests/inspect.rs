@@ -69,7 +69,7 @@ impl Owned {
             id: &self.id,
             epoch: self.epoch,
             question: &self.question,
-            messages: &self.messages,
+            messages: (&self.messages).into(),
             choices: &self.choices,
             target: &self.target,
             completion: &self.completion,

@@ -19,6 +19,7 @@ mod sample;
 mod thin;
 mod whole;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
@@ -104,7 +105,7 @@ pub struct Revision<'a> {
 }
 
 /// One sample's answer under one seed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Entry<'a> {
     /// The sample's id.
     pub id: &'a str,
@@ -113,7 +114,7 @@ pub struct Entry<'a> {
     /// The question as the dataset has it; where it is empty, the last message stands for it.
     pub question: &'a str,
     /// The prompt.
-    pub messages: &'a [ChatMessage],
+    pub messages: Cow<'a, [ChatMessage]>,
     /// Choices as they were shown; empty where there are none.
     pub choices: &'a [String],
     /// The reference answer.

@@ -77,7 +77,8 @@ impl Run<'_> {
         let mut server = Server::new(&spec.engine, &self.context.programs.ptb, served);
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
         let tell = move |told: Told| progress(&slug, told.into());
-        let result = prepared.evaluate(&mut server, &tell, &self.context.cancel).await;
+        let result =
+            prepared.without_samples().evaluate(&mut server, &tell, &self.context.cancel).await;
         server.stop().await;
         result.map(drop).map_err(failure)
     }

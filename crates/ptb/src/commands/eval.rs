@@ -28,7 +28,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     check(args)?;
     let scratch = tempfile::tempdir().map_err(Fault::harness)?;
     let spec = spec(args, scratch.path())?;
-    let mut prepared = Prepared::new(spec.clone()).map_err(fault)?;
+    let mut prepared = Prepared::new(spec.clone()).map_err(fault)?.without_samples();
     if let Some(seconds) = args.request_timeout {
         prepared = prepared.with_request_time(Duration::from_secs(seconds.into()));
     }
