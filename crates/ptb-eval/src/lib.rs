@@ -8,6 +8,8 @@
 //! A completion is reused only when everything that made it is the same: weights, prompt, tokenizer,
 //! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Grades are never reused: they are computed from the completion each time.
 //!
+//! A benchmark that is a program goes another way: [`evaluate_script`].
+//!
 //! A baseline may set its prompt's form and its sampling ([`EvalSpec::asking`]); a submission never can.
 //!
 //! This crate must never start an engine, let a submission choose its prompt, or count a failure of ours as
@@ -26,6 +28,7 @@ mod prepare;
 mod provenance;
 mod render;
 mod rescore;
+mod script;
 mod serve;
 mod silence;
 mod store;
@@ -40,6 +43,7 @@ pub use prepare::{EvalSpec, Prepared};
 pub use provenance::EvalProvenance;
 pub use ptb_code::CodeError;
 pub use rescore::rescore;
+pub use script::{ScriptError, ScriptSpec, check_script, evaluate_script};
 pub use serve::{Given, Serve, Told};
 pub use store::SampleRecord;
 pub use weights::{WeightsError, weights_dir};

@@ -137,6 +137,16 @@ fn interpreter(program: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(path)).filter(|path| is_python(path))
 }
 
+/// What a Python of its own needs: places that a sandbox must show, and versions.
+pub(super) async fn inspect_python(
+    python: &Path,
+) -> Result<(Vec<PathBuf>, BTreeMap<String, String>), StartError> {
+    let Description { python: version, mut places, mut versions } = describe(python).await?;
+    versions.insert("python".to_owned(), version);
+    places.push(python.to_owned());
+    Ok((tidy(places), versions))
+}
+
 async fn describe(python: &Path) -> Result<Description, StartError> {
     let spawn = |source| StartError::Spawn { program: python.to_owned(), source };
     let mut command = Command::new(python);
