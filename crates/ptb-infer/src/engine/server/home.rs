@@ -11,7 +11,7 @@ use crate::engine::StartError;
 /// A Python of this machine.
 #[derive(Debug, Clone)]
 pub struct PythonHome {
-    /// The interpreter, by the name it was found under: an environment is known by that.
+    /// The interpreter, by its own name: an environment is known by that.
     pub program: PathBuf,
     /// Where it and its packages lie: what a wall must show for it, without what every wall shows.
     pub places: Vec<PathBuf>,
@@ -34,8 +34,8 @@ impl PythonHome {
     /// # Errors
     /// Why it cannot tell, in words.
     pub async fn of(program: PathBuf) -> Result<Self, String> {
-        let (places, versions) = inspect_python(&program).await.map_err(in_words)?;
-        Ok(Self { program, places, versions })
+        let found = inspect_python(&program).await.map_err(in_words)?;
+        Ok(Self { program: found.program, places: found.places, versions: found.versions })
     }
 }
 
