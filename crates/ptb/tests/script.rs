@@ -19,6 +19,9 @@ use support::processes::assert_gone;
 use support::runs::{json as read, only_run, score};
 use support::{Answer, Place, wall};
 
+/// The folder of examples of contributed benchmarks.
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/registry");
+
 /// What every script here begins with: the arguments, as the original harness gives them.
 const HEAD: &str = r#"
 import argparse, json, os, sys
@@ -421,4 +424,135 @@ fn a_failing_script_is_no_score() {
     assert_eq!(failed["kind"], "harness", "{failed}");
     assert!(failed["message"].as_str().unwrap().contains("the grader is away"), "{failed}");
     assert!(!run.join("scores").join("main.json").exists());
+}
+
+/// A benchmark by `benchmark.toml` alone: listed, asked, scored by patterns, broken down.
+#[test]
+fn a_file_alone_adds_a_benchmark() {
+    let place = Place::new();
+    let listed = place.output(&["list", "benchmarks", "--registry", EXAMPLES]);
+    assert!(
+        listed.out.contains("Constraints\n") && listed.out.contains("Likelier Sums (script)"),
+        "{}",
+        listed.out
+    );
+    let replies = [
+        ("rain", "Rain falls softly on the roof.", 1.0),
+        ("colours", "red\ngreen\nblue", 1.0),
+        ("list", "Here:\n* air\n* quiet\n", 1.0),
+        ("capitals", "GOOD MORNING, Anna!", 0.0),
+        ("farewell", "Dear Ida,\nall is well.\nSee you soon!", 1.0),
+        ("harbour", "A gull cries, and gulls answer over the sea.", 0.0),
+        ("title", "<<The Quiet Hours>>", 1.0),
+        ("answer", "Yes, it is.", 0.0),
+    ];
+    let lines =
+        replies.map(|(id, text, _)| json!({ "key": id, "id": id, "completion": text }).to_string());
+    place.write("replies.jsonl", lines.join("\n"));
+    let args = [
+        "score",
+        "constraints",
+        "--registry",
+        EXAMPLES,
+        "--completions",
+        "replies.jsonl",
+        "--json",
+    ];
+    let answer = place.output(&args);
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    for (line, (id, text, score)) in answer.out.lines().zip(replies) {
+        let graded: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&graded["id"], &graded["score"]), (&json!(id), &json!(score)), "{text}");
+    }
+    let args = [
+        "eval",
+        "constraints",
+        "--registry",
+        EXAMPLES,
+        "--registry",
+        "registry",
+        "--model",
+        "mini",
+        "--model-path",
+        "base",
+        "--max-tokens",
+        "8",
+        "--json",
+    ];
+    let answer = place.output(&args);
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    let metrics: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!((&metrics["n"], &metrics["errors"]), (&json!(8), &json!(0)), "{metrics}");
+    let parts: Vec<&String> = metrics["breakdowns"]["rule"].as_object().unwrap().keys().collect();
+    assert_eq!(parts, ["letters", "lines", "words"]);
+    // The book shows this very file.
+    let book = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/benchmarks.md"))
+        .unwrap();
+    let file =
+        fs::read_to_string(format!("{EXAMPLES}/benchmarks/constraints/benchmark.toml")).unwrap();
+    let (_, file) = file.split_once('\n').unwrap();
+    assert!(book.contains(file), "docs/benchmarks.md shows another file");
+}
+
+#[test]
+fn a_misspelt_key_is_told_with_its_line_and_the_right_one() {
+    let place = Place::new();
+    let file = "registry/benchmarks/mine/benchmark.toml";
+    let graded = "[scorer.grader]\nprompt = \"rubric\"\nmodel = \"m\"\nmax_token = 8\n[evaluate]";
+    for (right, wrong, line, hint) in [
+        ("task =", "taks =", 2, "task"),
+        ("path =", "pth =", 4, "path"),
+        ("role =", "rol =", 6, "role"),
+        ("max_tokens =", "max_token =", 9, "max_tokens"),
+        ("kind =", "knd =", 11, "kind"),
+        ("\"KIND\"", "\"regexp\"", 11, "regex"),
+        ("seeds =", "seed =", 13, "seeds"),
+        ("[evaluate]", graded, 15, "max_tokens"),
+    ] {
+        place.write(file, TOML.replace(right, wrong).replace("KIND", "exact"));
+        let answer = place.output(&["list", "benchmarks"]);
+        assert_eq!(answer.code, 2, "{wrong}: {}", answer.shown());
+        let at = format!("{file}:{line}:");
+        let hint = format!("did you mean `{hint}`?");
+        assert!(answer.err.contains(&at) && answer.err.contains(&hint), "{wrong}: {}", answer.err);
+    }
+}
+
+/// The example that runs a model: with torch, where there is one.
+#[test]
+fn the_examples_script_measures_a_model() {
+    let Some(python) = std::env::var_os("PTB_PYTHON") else {
+        return support::skip("PTB_PYTHON names no Python with torch and transformers");
+    };
+    if !wall() {
+        return;
+    }
+    let place = Place::new();
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+    let accuracy = |model: &str, limit: &[&str]| {
+        let path = format!("{models}/{model}");
+        let args = [
+            "eval",
+            "likelier-sums",
+            "--registry",
+            EXAMPLES,
+            "--model",
+            "tiny",
+            "--model-path",
+            &path,
+            "--json",
+        ];
+        let mut command = place.ptb(&[&args[..], limit].concat());
+        let answer =
+            Answer::of(&place, command.env("PTB_SCRIPT_PYTHON", &python).output().unwrap());
+        assert_eq!(answer.code, 0, "{}", answer.shown());
+        serde_json::from_str::<Value>(&answer.out).unwrap()
+    };
+    let whole = accuracy("tiny-instruct", &[]);
+    assert_eq!((&whole["n"], &whole["complete"]), (&json!(100), &json!(true)), "{whole}");
+    // Better than chance by far more than its error.
+    let (mean, error) = (whole["accuracy"].as_f64().unwrap(), whole["stderr"].as_f64().unwrap());
+    assert!(mean > 0.5 + 3.0 * error, "{whole}");
+    let part = accuracy("tiny-base", &["--limit", "10"]);
+    assert_eq!((&part["n"], &part["complete"]), (&json!(10), &json!(false)), "{part}");
 }
