@@ -204,6 +204,9 @@ fn a_script_that_never_ends_is_ended_with_all_that_it_started() {
     assert!(answer.err.contains("was ended after 2 s, its time limit"), "{}", answer.err);
     assert!(begin.elapsed() < Duration::from_secs(120));
     assert_gone(place.marker(), &[], Duration::from_secs(5));
+    let answer = Answer::of(&place, command.env("PTB_SCRIPT_SECONDS", "2s").output().unwrap());
+    assert_eq!(answer.code, 2, "{}", answer.shown());
+    assert!(answer.err.contains("PTB_SCRIPT_SECONDS = \"2s\" is no time limit"), "{}", answer.err);
 }
 
 #[test]
@@ -388,6 +391,9 @@ fn agents_see_the_script_and_cannot_change_the_score() {
     assert!(prompt.contains("Bytes of Weights is measured by a program"), "{prompt}");
     assert!(prompt.contains("Feedback is `open`") && !prompt.contains("new tokens"), "{prompt}");
     let output = fs::read_to_string(forger.join("attempts/1/output.jsonl")).unwrap();
+    // Where the agent's place has a Python, its own evaluation worked.
+    let works = std::path::Path::new("/usr/bin/python3").exists();
+    assert!(!works || output.contains("n_examples\\\": 4"), "{output}");
     assert!(output.contains("evaluated by its own program, not through the door"), "{output}");
     let shown = place.output(&["show", forger.to_str().unwrap()]);
     assert!(shown.out.contains("measured by its own evaluate.py"), "{}", shown.out);

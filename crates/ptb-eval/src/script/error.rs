@@ -24,6 +24,12 @@ pub enum ScriptError {
         /// What was found instead.
         why: String,
     },
+    /// The time limit that the environment sets is none.
+    #[error("{variable} = {text:?} is no time limit\nhint: give seconds, 1 to {most}, or leave it out for eight hours", variable = super::SECONDS, most = super::MAX_SECONDS)]
+    Time {
+        /// What it says.
+        text: String,
+    },
     /// The machine allows no wall.
     #[error("evaluate.py runs behind a wall alone: {0}")]
     Wall(#[from] WallError),

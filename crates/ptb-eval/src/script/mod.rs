@@ -64,9 +64,16 @@ pub struct ScriptSpec {
 
 impl ScriptSpec {
     /// The time that a program may take: that of the environment's `PTB_SCRIPT_SECONDS`, else eight hours.
-    pub fn time_from_env() -> Duration {
-        let named = std::env::var(SECONDS).ok().and_then(|text| text.parse::<u64>().ok());
-        named.filter(|s| (1..=MAX_SECONDS).contains(s)).map_or(TIME, Duration::from_secs)
+    ///
+    /// # Errors
+    /// [`ScriptError::Time`] where that is no number of seconds up to a week.
+    pub fn time_from_env() -> Result<Duration, ScriptError> {
+        let named = std::env::var_os(SECONDS).filter(|text| !text.is_empty());
+        let Some(text) = named.map(|text| text.to_string_lossy().into_owned()) else {
+            return Ok(TIME);
+        };
+        let seconds = text.parse().ok().filter(|s| (1..=MAX_SECONDS).contains(s));
+        seconds.map(Duration::from_secs).ok_or(ScriptError::Time { text })
     }
 }
 
@@ -82,12 +89,13 @@ impl Schema for Kept {
     const VERSION: u32 = 1;
 }
 
-/// Whether programs can be run here: a wall and a Python.
+/// Whether programs can be run here: a wall, a Python, a time limit that is one.
 ///
 /// # Errors
 /// What is missing.
 pub fn check_script() -> Result<(), ScriptError> {
     PythonHome::program(PYTHON).map_err(|why| ScriptError::NoPython { why })?;
+    ScriptSpec::time_from_env()?;
     Namespaces::new().probe()?;
     Ok(())
 }

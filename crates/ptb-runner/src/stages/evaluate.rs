@@ -54,7 +54,7 @@ impl Run<'_> {
         out: PathBuf,
     ) -> Result<(), StageFailure> {
         let (benchmark, limit) = (self.spec().benchmark.clone(), self.spec().limit);
-        let time = ScriptSpec::time_from_env();
+        let time = ScriptSpec::time_from_env().map_err(harness)?;
         let spec = ScriptSpec { benchmark, model_dir, links, limit, time, out };
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
         let tell = move |told: Told| progress(&slug, told.into());

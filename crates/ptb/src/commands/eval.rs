@@ -9,7 +9,9 @@ use ptb_core::registry::{
     Architecture, Asking, Benchmark, ChosenGrader, Entry, PromptForm, Registry,
 };
 use ptb_core::run::Metrics;
-use ptb_eval::{EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, Serve, Told, weights_dir};
+use ptb_eval::{
+    EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, ScriptError, Serve, Told, weights_dir,
+};
 use ptb_infer::StartError;
 use ptb_judge::architecture_faults;
 use ptb_model::{Config, Links, ModelDir};
@@ -243,6 +245,7 @@ pub(super) fn fault(e: EvalError) -> Fault {
         EvalError::Grader(e) if e.kind().is_none() => ExitCode::Usage,
         EvalError::Code(e) if e.is_missing_requirement() => ExitCode::Requirement,
         EvalError::Script(e) if e.is_missing_requirement() => ExitCode::Requirement,
+        EvalError::Script(ScriptError::Time { .. }) => ExitCode::Usage,
         EvalError::Task(_)
         | EvalError::Model(_)
         | EvalError::Tokenizer { .. }

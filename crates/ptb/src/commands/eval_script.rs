@@ -32,7 +32,7 @@ pub(super) fn run(
         model_dir: args.model_path.clone(),
         links: Links::Follow,
         limit: args.limit.map(|n| n as usize),
-        time: ScriptSpec::time_from_env(),
+        time: ScriptSpec::time_from_env().map_err(|e| fault(e.into()))?,
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
     };
     let runtime = signals::runtime().map_err(Fault::harness)?;
