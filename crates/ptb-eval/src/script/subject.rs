@@ -68,7 +68,7 @@ impl Subject {
             if mode.is_ok_and(|mode| mode & 0o004 != 0) {
                 continue;
             }
-            let copy = into.join(&*name);
+            let copy = into.join(name);
             let copied = std::fs::copy(&*path, &copy).and_then(|_| {
                 std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o644))
             });
