@@ -150,7 +150,7 @@ pub struct GraderChoice {
     pub model: String,
     /// What it is told.
     pub prompt: Entry<GraderPrompt>,
-    /// What may be spent on one evaluation, in US dollars.
+    /// What may be spent on the final evaluation, and as much on all that an agent asks for in an attempt, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spend_limit: Option<f64>,
 }

@@ -77,6 +77,14 @@ impl Prepared {
         })
     }
 
+    /// The messages of a chat that asks a sample.
+    fn messages(&self, sample: &Sample) -> Result<Vec<Value>, EvalError> {
+        match &self.prompter {
+            Some(prompter) => Ok(as_json(&prompter.messages(sample)?)),
+            None => Err(EvalError::ChatOnly),
+        }
+    }
+
     async fn once(
         &self,
         asking: &Asking<'_>,
@@ -87,22 +95,22 @@ impl Prepared {
         let max_tokens = asking.max_tokens as usize;
         let (sampling, seed) = (Some(self.sampling), Some(u64::from(seed)));
         if asking.manner == Manner::Chat {
-            let (messages, tools) = (as_json(&asked.messages), sample.tools.clone());
+            let (messages, tools) = (self.messages(sample)?, sample.tools.clone());
             let (max_tokens, kwargs) = (Some(max_tokens), serde_json::Map::new());
             let call = ChatCall { messages, tools, kwargs, max_tokens, sampling, seed, stop };
             return Ok(asking.client.chat(&call).await?);
         }
-        let room = self.context.saturating_sub(asked.tokens.len());
+        let room = self.context.saturating_sub(asked.len());
         if room == 0 {
             return Err(EvalError::Model(format!(
                 "its config.json allows {} tokens of context and the prompt has {}",
                 self.context,
-                asked.tokens.len()
+                asked.len()
             )));
         }
         let prompt = match asking.manner {
-            Manner::Text => Prompt::Text(asked.text.clone()),
-            _ => Prompt::Tokens(asked.tokens.clone()),
+            Manner::Text => Prompt::Text(asked.text()),
+            _ => Prompt::Tokens(asked.tokens()),
         };
         let request = CompletionRequest {
             prompt,

@@ -57,8 +57,6 @@ impl Prepared {
         tell(Told::Count { done: total - self.missing() as u64, total });
         self.ask_all(serve, tell, cancel).await?;
         if self.asker.is_some() {
-            // A grader may be away for long: an engine does not hold the machine meanwhile.
-            serve.give_up().await;
             self.ask_grader(tell, cancel).await?;
         }
         // Grading may run programs.
@@ -89,7 +87,7 @@ impl Prepared {
             pairs.extend(samples.iter().filter_map(|s| Some((kept.remove(&s.id)?, s))));
         }
         let cache = Cache::open(&self.spec.out.join("grades.jsonl"))?;
-        let client = asker.client(Some(cache))?;
+        let client = asker.client(Some((cache, &self.spec.out)))?;
         let result = asker.grade(&client, &mut pairs, tell, cancel).await;
         let totals = client.totals();
         if totals.requests > 0 {
@@ -139,8 +137,7 @@ impl Prepared {
         for (state, of_seed) in self.states.iter().zip(&by_seed) {
             // A seed without a single score has no metrics of its own.
             if let Ok(metrics) = tally(&facts, std::slice::from_ref(of_seed)) {
-                let asked: Vec<_> = state.pairs().collect();
-                self.write_log(state.seed, &asked, &of_seed.records, &metrics)?;
+                self.write_log(state, &of_seed.records, &metrics)?;
             }
         }
         if let Some(grader) = self.grader.provenance() {
@@ -151,7 +148,7 @@ impl Prepared {
         let asked = self.states.first().map(SeedState::pairs);
         let samples = asked.into_iter().flatten().zip(first).map(|((sample, asked), r)| Answered {
             id: r.id,
-            prompt: asked.text.clone(),
+            prompt: asked.text(),
             completion: r.completion,
             score: r.score,
             answer: r.answer,

@@ -6,7 +6,8 @@
 //! is kept.
 //!
 //! A completion is reused only when everything that made it is the same: weights, prompt, tokenizer,
-//! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Grades are never reused: they are computed from the completion each time.
+//! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Scores are never
+//! reused: they are computed from completion and grades each time. A grader's valid replies are kept by content.
 //!
 //! A benchmark that is a program goes another way: [`evaluate_script`].
 //!
@@ -30,6 +31,7 @@ mod render;
 mod rescore;
 mod script;
 mod serve;
+mod shared;
 mod silence;
 mod store;
 mod tally;
@@ -40,7 +42,7 @@ pub use evaluation::{Answered, Evaluation};
 pub use grader::Grader;
 pub use grading::{GraderSpec, KEY_ENV, PATIENCE, check_grader};
 pub use prepare::{EvalSpec, Prepared};
-pub use provenance::EvalProvenance;
+pub use provenance::{EvalProvenance, spent};
 pub use ptb_code::CodeError;
 pub use rescore::rescore;
 pub use script::{ScriptError, ScriptSpec, check_script, evaluate_script};

@@ -2,25 +2,24 @@
 
 use ptb_core::run::Metrics;
 use ptb_tasks::data::Sample;
+use ptb_tasks::prompt::ChatMessage;
 use serde_json::{Map, Value, json};
 
 use crate::error::EvalError;
 use crate::inspect::{self, Dataset, Entry, Log, LogError};
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, SeedState};
 use crate::provenance::engines_before;
-use crate::render::Asked;
 use crate::store::SampleRecord;
 
 impl Prepared {
     /// Writes a seed's log. `metrics` are those of this seed alone.
     pub(crate) fn write_log(
         &self,
-        seed: u64,
-        asked: &[(&Sample, &Asked)],
+        state: &SeedState,
         records: &[SampleRecord],
         metrics: &Metrics,
     ) -> Result<(), EvalError> {
-        let benchmark = &self.spec.benchmark;
+        let (benchmark, seed) = (&self.spec.benchmark, state.seed);
         let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
         let engines = engines_before(&self.spec.out);
         let model = self.spec.model_dir.file_name().unwrap_or_default().to_string_lossy();
@@ -48,13 +47,19 @@ impl Prepared {
             metadata: &self.of_log(seed),
         };
         let all: Vec<(Value, Map<String, Value>)> = records.iter().map(beside).collect();
-        let entries = records.iter().zip(asked).zip(&all);
-        let entries = entries.map(|((record, (sample, asked)), (grades, metadata))| Entry {
+        let said = |sample: &Sample| match &self.prompter {
+            Some(prompter) => prompter.messages(sample),
+            None => Ok(Vec::new()),
+        };
+        let asked = state.pairs().map(|(sample, _)| Ok((sample, said(sample)?)));
+        let asked: Vec<(&Sample, Vec<ChatMessage>)> = asked.collect::<Result<_, EvalError>>()?;
+        let entries = records.iter().zip(&asked).zip(&all);
+        let entries = entries.map(|((record, (sample, messages)), (grades, metadata))| Entry {
             id: &record.id,
             epoch: 1,
             // A conversation's last message is its question.
             question: if sample.messages.is_some() { "" } else { &sample.question },
-            messages: &asked.messages,
+            messages,
             choices: &sample.choices,
             target: &sample.target,
             completion: &record.completion,

@@ -10,6 +10,7 @@ use ptb_core::registry::{Asking, Benchmark, Chat, Entry, PromptForm, SamplingCho
 use ptb_core::seed::request_seed;
 use ptb_model::{Checkpoint, Config, GenerationConfig, Links, ModelDir, Sampling, Tokenizer};
 use ptb_tasks::data::{Dataset, Sample, load};
+use ptb_tasks::prompt::Prompter;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -91,6 +92,8 @@ pub struct Prepared {
     pub(crate) settings: Value,
     pub(crate) grader: Grader,
     pub(crate) asker: Option<Asker>,
+    /// What makes chat messages; none where the prompt is plain text.
+    pub(crate) prompter: Option<Prompter>,
     pub(crate) request_time: Duration,
     /// When the evaluation was asked for.
     pub(crate) created: jiff::Timestamp,
@@ -102,14 +105,14 @@ struct Key<'a> {
     weights: &'a str,
     tokenizer: &'a str,
     settings: &'a Value,
-    prompt: String,
+    prompt: &'a str,
     seed: u32,
 }
 
 impl Prepared {
     /// Loads, renders and hashes; takes some time for large weights.
     pub fn new(spec: EvalSpec) -> Result<Self, EvalError> {
-        let dataset = load(&spec.benchmark, spec.data.as_deref())?;
+        let mut dataset = load(&spec.benchmark, spec.data.as_deref())?;
         let dir = ModelDir::open_with(&spec.model_dir, spec.links).map_err(of_model)?;
         let config = Config::read(&dir).map_err(of_model)?;
         let sampling = GenerationConfig::read(&dir).map_err(of_model)?.sampling();
@@ -120,7 +123,7 @@ impl Prepared {
         let count = spec.limit.unwrap_or(usize::MAX).min(dataset.samples.len());
         let scorer = &spec.benchmark.value.scorer;
         let asker =
-            Asker::new(spec.grading.as_ref(), scorer, &spec.benchmark.id, spec.max_connections)?;
+            Asker::new(spec.grading.as_ref(), scorer, &spec.benchmark.id, dataset.samples.first())?;
         let grader = Grader::start(scorer, spec.chat.tool_calls)?;
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
@@ -137,7 +140,7 @@ impl Prepared {
                     weights: &weights_sha256,
                     tokenizer: &tokenizer_sha256,
                     settings: &settings,
-                    prompt: sha256_hex(asked.text.as_bytes()),
+                    prompt: &asked.sha256,
                     seed: request_seed(seed, &sample.request_id, 1, 0),
                 };
                 (sample.id.clone(), sha256_hex(&serde_json::to_vec(&key).unwrap_or_default()))
@@ -147,6 +150,12 @@ impl Prepared {
             states.push(SeedState { seed, samples, asked, keys, kept });
             stores.push(store);
         }
+        let prompter = match spec.asking.prompt {
+            PromptForm::Chat => Some(Prompter::new(&spec.benchmark, &dataset)?),
+            PromptForm::FewShot => None,
+        };
+        // Few-shot examples are filled in: thousands of others need not be held.
+        dataset.forget_train();
         let probe = encode(&spec, &tokenizer, "1")?;
         let context = config.max_positions;
         Ok(Self {
@@ -163,6 +172,7 @@ impl Prepared {
             settings,
             grader,
             asker,
+            prompter,
             request_time: REQUEST_TIME,
             created: jiff::Timestamp::now(),
         })
@@ -188,7 +198,7 @@ impl Prepared {
     /// Tokens of the longest prompt with its completion, at most what the model has positions for.
     pub fn context_needed(&self) -> usize {
         let asked = self.states.iter().flat_map(|s| &s.asked[..]);
-        let longest = asked.map(|asked| asked.tokens.len()).max().unwrap_or(0);
+        let longest = asked.map(Asked::len).max().unwrap_or(0);
         (longest + self.spec.max_tokens as usize).min(self.context)
     }
 

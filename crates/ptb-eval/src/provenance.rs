@@ -65,6 +65,12 @@ pub(crate) fn note_grader(out: &Path, grader: Value) -> Result<(), FileError> {
     change(out, |provenance| provenance.grader = Some(grader))
 }
 
+/// What the verdicts of an evaluation (the folder `eval/<id>/`) have cost so far, in US dollars.
+pub fn spent(out: &Path) -> f64 {
+    let provenance = read_json::<EvalProvenance>(&out.join(FILE)).unwrap_or_default();
+    provenance.grading.iter().filter_map(|entry| entry["totals"]["cost"].as_f64()).sum()
+}
+
 /// Notes who was asked for verdicts, and what that took.
 pub(crate) fn note_grading(out: &Path, entry: Value) -> Result<(), FileError> {
     change(out, |provenance| provenance.grading.push(entry))

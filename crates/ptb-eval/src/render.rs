@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ptb_core::files::sha256_hex;
 use ptb_core::registry::PromptForm;
 use ptb_model::Tokenizer;
 use ptb_tasks::chat::{ChatTemplate, RenderRequest};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::error::EvalError;
 use crate::prepare::{EvalSpec, SeedState};
+use crate::shared::Shared;
 
 /// The day that chat templates which ask for it are told: prompts must not change with the calendar.
 const PROMPT_DATE: jiff::civil::Date = jiff::civil::date(2026, 1, 15);
@@ -19,12 +21,28 @@ const PROMPT_DATE: jiff::civil::Date = jiff::civil::date(2026, 1, 15);
 /// One prompt, rendered.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// The chat messages; none where the prompt is plain text.
-    pub(crate) messages: Vec<ChatMessage>,
+    text: Shared<u8>,
+    tokens: Shared<u32>,
+    /// SHA-256 of the rendered text.
+    pub(crate) sha256: String,
+}
+
+impl Asked {
     /// The rendered text.
-    pub(crate) text: String,
+    pub(crate) fn text(&self) -> String {
+        // It was one before it was split.
+        String::from_utf8(self.text.to_vec()).unwrap_or_default()
+    }
+
     /// Its token ids.
-    pub(crate) tokens: Vec<u32>,
+    pub(crate) fn tokens(&self) -> Vec<u32> {
+        self.tokens.to_vec()
+    }
+
+    /// Number of its tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
 }
 
 /// What is asked, from samples to token ids.
@@ -56,36 +74,52 @@ impl Render<'_> {
 
     fn few_shot(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {
         let prompter = FewShotPrompter::new(&self.spec.benchmark, self.dataset)?;
-        let asked = |sample| {
-            // No template gives the text that begins every sequence of the model.
-            let text = format!("{}{}", self.spec.chat.bos_token, prompter.text(sample)?);
-            self.asked(Vec::new(), text)
-        };
-        samples.par_iter().map(asked).collect()
+        // No template gives the text that begins every sequence of the model.
+        let text =
+            |sample: &Sample| Ok(format!("{}{}", self.spec.chat.bos_token, prompter.text(sample)?));
+        self.all(samples, text)
     }
 
     fn chats(&self, samples: &[Sample]) -> Result<Vec<Asked>, EvalError> {
         let prompter = Prompter::new(&self.spec.benchmark, self.dataset)?;
         let template = ChatTemplate::new(&self.spec.chat_template)?;
         let kwargs = serde_json::Map::new();
-        let asked = |sample: &Sample| {
-            let messages = prompter.messages(sample)?;
-            let text = template.render(&RenderRequest {
-                messages: &as_json(&messages),
+        let text = |sample: &Sample| {
+            Ok(template.render(&RenderRequest {
+                messages: &as_json(&prompter.messages(sample)?),
                 tools: Some(&sample.tools[..]).filter(|tools| !tools.is_empty()),
                 kwargs: &kwargs,
                 bos_token: &self.spec.chat.bos_token,
                 date: PROMPT_DATE,
                 add_generation_prompt: true,
-            })?;
-            self.asked(messages, text)
+            })?)
         };
-        samples.par_iter().map(asked).collect()
+        self.all(samples, text)
     }
 
-    fn asked(&self, messages: Vec<ChatMessage>, text: String) -> Result<Asked, EvalError> {
-        let tokens = encode(self.spec, self.tokenizer, &text)?;
-        Ok(Asked { messages, text, tokens })
+    /// Every sample's prompt, held as what it does not share with the first one's.
+    fn all(
+        &self,
+        samples: &[Sample],
+        text: impl Fn(&Sample) -> Result<String, EvalError> + Sync,
+    ) -> Result<Vec<Asked>, EvalError> {
+        let both = |sample: &Sample| {
+            let text = text(sample)?;
+            let tokens = encode(self.spec, self.tokenizer, &text)?;
+            Ok::<_, EvalError>((text, tokens))
+        };
+        let Some(first) = samples.first() else { return Ok(Vec::new()) };
+        let (base, base_tokens) = both(first)?;
+        let (base, base_tokens) = (Arc::from(base.into_bytes()), Arc::from(base_tokens));
+        let asked = |sample: &Sample| {
+            let (text, tokens) = both(sample)?;
+            Ok(Asked {
+                sha256: sha256_hex(text.as_bytes()),
+                text: Shared::new(text.as_bytes(), &base),
+                tokens: Shared::new(&tokens, &base_tokens),
+            })
+        };
+        samples.par_iter().map(asked).collect()
     }
 }
 

@@ -68,6 +68,9 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
         benchmark: facts.benchmark.id.clone(),
         accuracy: estimate.accuracy,
         stderr: estimate.stderr,
+        stderr_clustered: (formula == Formula::Rows)
+            .then(|| aggregate(Formula::Mean, &scores).map(|e| e.stderr))
+            .flatten(),
         interval: bootstrap_interval(formula, &scores),
         n: estimate.n,
         errors: count(|r| r.error.is_some()),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ptb_core::files::{FileError, JsonLog, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::{Finish, LlmError, Reply, Usage};
+use crate::{Finish, LlmError, Price, Reply, Usage};
 
 /// Longest line that is read, in bytes: an answer of the largest size, every byte of it escaped.
 const MAX_LINE: u64 = 64 << 20;
@@ -83,6 +83,11 @@ impl Cache {
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What the kept replies cost by a price, in US dollars.
+    pub fn cost(&self, price: &Price) -> f64 {
+        self.state().replies.values().map(|kept| price.of(&kept.usage)).sum()
     }
 
     /// What was found wrong with the file, once.

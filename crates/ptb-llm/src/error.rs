@@ -185,7 +185,7 @@ impl LlmError {
             self,
             Self::Failing { .. }
                 | Self::Invalid { .. }
-                | Self::Rejected { status: 400 | 413 | 422, .. }
+                | Self::Rejected { status: 400 | 403 | 413 | 422, .. }
         )
     }
 }

@@ -14,7 +14,7 @@ use safetensors::tensor::View;
 use safetensors::{Dtype, SafeTensorError};
 use serde_json::{Value, json};
 
-use crate::config::{Architecture, Config, Layer, Rope, Scaling};
+use crate::config::{Architecture, Config, Layer, Rope, Scaling, Vision};
 use crate::error::{Fault, ModelError};
 use crate::layout::{TensorRole, expected_tensors, stored_names};
 
@@ -154,7 +154,7 @@ impl RandomModel {
             vocab_size: self.vocab_size,
             max_positions: self.max_positions,
             eos: vec![IM_END],
-            vision: vision.then(Default::default),
+            vision: vision.then(Vision::smallest),
         }
     }
 
@@ -221,6 +221,11 @@ fn write(dir: &Path, config: &Config, json: &Value, drawn: Drawn) -> Result<(), 
         ("tokenizer_config.json", &tokenizer_config_json(config)),
     ] {
         let text = format!("{value:#}\n");
+        fs::write(dir.join(name), text).map_err(|e| failed(name, e))?;
+    }
+    if let Some(vision) = &config.vision {
+        let name = "preprocessor_config.json";
+        let text = format!("{:#}\n", preprocessor_json(vision));
         fs::write(dir.join(name), text).map_err(|e| failed(name, e))?;
     }
     let path = dir.join("model.safetensors");
@@ -336,6 +341,17 @@ fn generation_json() -> Value {
     })
 }
 
+/// Servers load what makes images ready, too, for models that can see some.
+fn preprocessor_json(vision: &Vision) -> Value {
+    let size = vision.image_size().unwrap_or(224);
+    json!({
+        "image_processor_type": "Gemma3ImageProcessor",
+        "processor_class": "Gemma3Processor",
+        "image_seq_length": 4,
+        "size": { "height": size, "width": size },
+    })
+}
+
 fn tokenizer_json() -> Value {
     let mut vocab = serde_json::Map::new();
     for byte in 0..=255 {
@@ -372,7 +388,7 @@ fn tokenizer_json() -> Value {
 }
 
 fn tokenizer_config_json(c: &Config) -> Value {
-    json!({
+    let mut file = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": null,
         "eos_token": "<|im_end|>",
@@ -381,7 +397,17 @@ fn tokenizer_config_json(c: &Config) -> Value {
         "add_prefix_space": false,
         "clean_up_tokenization_spaces": false,
         "model_max_length": c.max_positions,
-    })
+    });
+    if c.vision.is_some() {
+        for (name, token) in [
+            ("boi_token", "<|vision_start|>"),
+            ("eoi_token", "<|vision_end|>"),
+            ("image_token", "<|image_pad|>"),
+        ] {
+            file["extra_special_tokens"][name] = json!(token);
+        }
+    }
+    file
 }
 
 /// The printable character that stands for a byte in byte-level vocabularies: printable Latin-1 stands

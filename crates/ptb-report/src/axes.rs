@@ -70,7 +70,13 @@ pub(crate) fn evaluation_axes(spec: &RunSpec) -> Axes {
         ("data", short(&spec.data_sha256)),
         ("definition", digest(&definition)),
     ];
-    axes.map(|(axis, value)| (axis.to_owned(), value)).into()
+    let mut axes: Axes = axes.map(|(axis, value)| (axis.to_owned(), value)).into();
+    // Graders that differ give scores that do not compare.
+    if let Some(grader) = &spec.grader {
+        let told = digest(&grader.prompt.value.messages);
+        axes.insert("grader".to_owned(), format!("{} ({told})", grader.model));
+    }
+    axes
 }
 
 fn digest(value: &impl Serialize) -> String {

@@ -30,6 +30,7 @@ fn broken_down() -> Metrics {
     Metrics {
         benchmark: "gpqamain".to_owned(),
         n: 448,
+        stderr_clustered: None,
         interval: Some([0.3125, 0.4018]),
         reduced: 4,
         errors: 2,
@@ -48,6 +49,7 @@ fn metrics(accuracy: f64) -> Metrics {
         n: 1319,
         errors: 0,
         truncated: 7,
+        stderr_clustered: None,
         interval: None,
         reduced: 0,
         breakdowns: std::collections::BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! What stands behind the evaluation door: an engine, kept warm, and the evaluation itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use ptb_core::cell::RunSpec;
 use ptb_core::failure::FailureKind;
 use ptb_core::registry::Asking;
-use ptb_eval::{EvalError, EvalSpec, Given, GraderSpec, Prepared, Told};
+use ptb_eval::{EvalError, EvalSpec, Given, GraderSpec, Prepared, Told, spent};
 use ptb_gateway::{
     EvaluationFault, EvaluationRequest, Evaluator, FaultKind, ModelSource, Outcome, Progress,
     SampleFeedback,
@@ -92,8 +92,12 @@ impl DoorEvaluator {
         let connections = benchmark.evaluate.max_connections;
         let grader = inner.spec.grader.clone();
         let grading = grader.map(|choice| GraderSpec::from_env(choice, GRADER_PATIENCE));
+        let mut grading = grading.transpose().map_err(fault)?;
+        if let Some(grading) = &mut grading {
+            grading.spent_before = spent_beside(&inner.out, &name);
+        }
         let eval = EvalSpec {
-            grading: grading.transpose().map_err(fault)?,
+            grading,
             benchmark: inner.spec.benchmark.clone(),
             data: inner.spec.data.clone(),
             chat_template: inner.spec.chat_template.clone(),
@@ -221,6 +225,12 @@ impl Drop for Watched<'_> {
     fn drop(&mut self) {
         (self.watcher)(Notice::Evaluated(self.score));
     }
+}
+
+/// What the attempt's other evaluations have cost: an agent has one limit for all that it asks for.
+fn spent_beside(out: &Path, name: &str) -> f64 {
+    let folders = std::fs::read_dir(out).into_iter().flatten().flatten();
+    folders.filter(|f| f.file_name() != name).map(|f| spent(&f.path())).sum()
 }
 
 fn fault(e: EvalError) -> EvaluationFault {

@@ -110,6 +110,7 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         };
         spec.data_sha256.clone_from(hash);
         few_shot(spec, dataset)?;
+        language_model(spec, dataset)?;
     }
     Ok(())
 }
@@ -138,13 +139,17 @@ fn graders(specs: &[RunSpec]) -> Result<(), Preflight> {
     benchmarks.into_values().try_for_each(|spec| {
         let form = spec.model.value.chat.tool_calls;
         let scorer = &spec.benchmark.value.scorer;
-        Grader::start(scorer, form).map(drop).map_err(requirement)?;
-        let grader = spec.grader.clone().map(|choice| GraderSpec::from_env(choice, PATIENCE));
-        let grader = grader.transpose().map_err(input)?;
-        check_grader(grader.as_ref(), &spec.benchmark).map_err(|e| match e {
-            EvalError::NoGrader(_) => requirement(e),
-            e => input(e),
-        })
+        Grader::start(scorer, form).map(drop).map_err(requirement)
+    })
+}
+
+/// Where a language model grades: its address, key and prompt.
+fn language_model(spec: &RunSpec, dataset: &Dataset) -> Result<(), Preflight> {
+    let grader = spec.grader.clone().map(|choice| GraderSpec::from_env(choice, PATIENCE));
+    let grader = grader.transpose().map_err(input)?;
+    check_grader(grader.as_ref(), &spec.benchmark, dataset.samples.first()).map_err(|e| match e {
+        EvalError::NoGrader(_) => requirement(e),
+        e => input(e),
     })
 }
 

@@ -65,7 +65,12 @@ impl Store {
             })?;
         sweep(&dir)?;
         let record = match read_json::<RunRecord>(&dir.record()) {
-            Ok(record) => record,
+            Ok(mut record) => {
+                // What keys no cell may have been corrected since: where data lie, where a grader is asked, its limit.
+                record.spec.data = spec.data;
+                record.spec.grader = spec.grader;
+                record
+            }
             Err(e) if e.is_missing() => RunRecord::new(spec),
             Err(e) => return Err(e.into()),
         };

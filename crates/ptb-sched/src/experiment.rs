@@ -135,6 +135,10 @@ impl Check<'_> {
                 );
             }
         }
+        if file.grader.spend_limit.is_some_and(|limit| !(limit.is_finite() && limit > 0.0)) {
+            let hint = "give US dollars above 0, such as 2.5, or leave it out";
+            return self.fault("spend_limit", "spend_limit is no amount of money", hint);
+        }
         if file.evaluate.gpu_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
             let hint = "give a number above 0 and at most 1, such as 0.4";
             return self.fault("gpu_share", "gpu_share is no share of a GPU's memory", hint);

@@ -24,11 +24,12 @@ const HOMES: [(&str, &[&str]); 6] = [
             "prompt",
         ],
     ),
-    ("under [grader]", &["url", "prompt_file", "spend_limit"]),
     ("under [evaluate]", &["seeds", "limit", "max_tokens", "gpu_share"]),
     ("under [scheduler]", &["slots"]),
     ("under [[binds]]", &["host", "inside", "writable"]),
     ("in an agent's table, as in { scaffold = \"NAME\", model = \"ID\" }", &["scaffold", "model"]),
+    // `model` is a key of it too; alone it is rather an agent's.
+    ("under [grader]", &["url", "prompt_file", "spend_limit"]),
 ];
 
 /// What a key that stands where it has no meaning is told.
@@ -78,11 +79,13 @@ mod tests {
         let of = |place: usize| -> BTreeSet<String> {
             HOMES[place].1.iter().map(|key| (*key).to_owned()).collect()
         };
-        let tables = ["evaluate", "data", "scheduler", "binds"].map(str::to_owned);
+        let tables = ["evaluate", "data", "grader", "scheduler", "binds"].map(str::to_owned);
         assert_eq!(named("no_key = 1\n"), of(0).into_iter().chain(tables).collect());
         assert_eq!(named("[evaluate]\nno_key = 1\n"), of(1));
         assert_eq!(named("[scheduler]\nno_key = 1\n"), of(2));
         assert_eq!(named("[[binds]]\nno_key = 1\n"), of(3));
+        let model = std::iter::once("model".to_owned());
+        assert_eq!(named("[grader]\nno_key = 1\n"), of(5).into_iter().chain(model).collect());
         let docs = include_str!("../../../docs/experiments.md");
         for key in HOMES.iter().flat_map(|(_, keys)| keys.iter()) {
             assert!(docs.contains(&format!("| `{key}` | ")), "docs/experiments.md without `{key}`");

@@ -99,6 +99,7 @@ impl<'a> Trainer<'a> {
         // The base is the harness's or the user's own: links may lead to a cache.
         let base = ModelDir::open_with(&settings.base, Links::Follow)?;
         let config = Config::read(&base)?;
+        config.check_trainable()?;
         let checkpoint = Checkpoint::open(&base)?;
         let held = data.hold_back(settings.validation, settings.seed);
         let criterion = match (settings.look, door) {

@@ -289,6 +289,20 @@ fn keys_credit_and_limits_are_told_apart() {
     );
     assert_eq!(spent.code, 4, "{}", spent.shown());
     assert!(spent.err.contains("the spending limit is reached"), "{}", spent.err);
+    // What an earlier sitting spent counts.
+    let wide = answer(
+        &place,
+        &mut eval(&place, "healthbench", &server.url(), "twice", &["--grader-limit", "9"]),
+    );
+    assert_eq!(wide.code, 0, "{}", wide.shown());
+    fs::remove_file(place.path().join("twice/grades.jsonl")).unwrap();
+    let before = server.count();
+    for (out, asks) in [("twice", false), ("fresh", true)] {
+        let mut tight =
+            eval(&place, "healthbench", &server.url(), out, &["--grader-limit", "0.036"]);
+        assert_eq!(answer(&place, &mut tight).code, 4);
+        assert_eq!(server.count() > before, asks, "{out}");
+    }
     let model = ["--grader-limit", "1", "--grader-model", "nobody-knows"];
     let unknown = answer(&place, &mut eval(&place, "healthbench", &server.url(), "out", &model));
     assert_eq!(unknown.code, 2, "{}", unknown.shown());
@@ -344,10 +358,62 @@ fn a_reply_that_no_grader_judges_is_left_out_and_many_are_no_evaluation() {
     let told = answer(&place, &mut eval(&place, "healthbench", &many.url(), "many", &[]));
     assert_eq!(told.code, 4, "{}", told.shown());
     assert!(told.err.contains("3 of 20 samples have no grade"), "{}", told.err);
-    // Asked again, only what has no verdict is.
+    // Asked again, only what has no verdict is: four times about the reply, four times about an empty one.
     let before = many.count();
     answer(&place, &mut eval(&place, "healthbench", &many.url(), "many", &[]));
-    assert_eq!(many.count() - before, 3 * 3 * 4);
+    assert_eq!(many.count() - before, 3 * 3 * (4 + 4));
+}
+
+/// A reply that a server rejects, or that a filter on the way forbids, is at fault when an empty one is judged.
+#[test]
+fn a_reply_that_keeps_the_grader_from_a_verdict_is_not_left_out() {
+    let place = place();
+    for (benchmark, status, body) in [
+        (
+            "healthbench",
+            400,
+            r#"{"error": {"message": "too long", "code": "context_length_exceeded"}}"#,
+        ),
+        ("healthbench", 403, "<html>You have been blocked</html>"),
+        ("arenahardwriting", 400, "{}"),
+    ] {
+        let server = GraderServer::start(move |request| {
+            let said = request.said("user");
+            let empty = said.contains("assistant>>\n\n<</")
+                || said.contains("reply A>>\n\n<</")
+                || said.contains("reply B>>\n\n<</");
+            let hostile = ["number 3 hurts", "number 4 hurts", "line on 3.", "line on 4."];
+            match request.number > 4 && !empty && hostile.iter().any(|h| said.contains(h)) {
+                true => Act::Status(status, Vec::new(), body.into()),
+                false => Act::Text(verdict(request)),
+            }
+        });
+        let out = format!("{benchmark}-{status}");
+        let told = answer(&place, &mut eval(&place, benchmark, &server.url(), &out, &[]));
+        assert_eq!(told.code, 0, "{}", told.shown());
+        let metrics: Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!((&metrics["n"], &metrics["errors"]), (&json!(SAMPLES), &json!(0)), "{metrics}");
+        let records = file(&place, &out, "42/samples.jsonl");
+        let records = records.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+        let hit: Vec<Value> = records
+            .filter(|r| ["h3", "h4", "q3", "q4"].contains(&r["id"].as_str().unwrap()))
+            .collect();
+        assert_eq!(hit.len(), 2);
+        for record in hit {
+            let verdicts: Vec<&Value> =
+                record["grades"].as_array().unwrap().iter().map(|g| &g["verdict"]).collect();
+            match benchmark {
+                "healthbench" => {
+                    assert_eq!(json!(verdicts), json!([false, false, true]), "{record}")
+                }
+                _ => assert_eq!(
+                    (json!(verdicts), &record["score"]),
+                    (json!(["A>B", "B>A"]), &json!(0.0)),
+                    "{record}"
+                ),
+            }
+        }
+    }
 }
 
 #[test]
@@ -370,12 +436,14 @@ fn a_prompt_of_ones_own_is_told_and_recorded() {
         "mine.toml",
         "description = \"mine\"\n[[messages]]\nrole = \"user\"\ncontent = \"{{ criterium }}\"\n",
     );
+    fs::remove_dir_all(place.path().join("out")).unwrap();
     let told = answer(
         &place,
         &mut eval(&place, "healthbench", &server.url(), "out", &["--grader-prompt", "mine.toml"]),
     );
     assert_eq!(told.code, 2, "{}", told.shown());
     assert!(told.err.contains("mine.toml") && told.err.contains("`criterion`"), "{}", told.err);
+    assert!(!place.path().join("out/42").exists(), "it is told before any work");
 }
 
 /// The whole of both benchmarks as they are, few samples of them, with real data.

@@ -18,6 +18,9 @@ pub struct Metrics {
     /// Standard error of the mean, clustered by sample (seeds of one sample are not independent) unless the formula
     /// says otherwise.
     pub stderr: f64,
+    /// The standard error clustered by sample, where `stderr` is another: it is what scores are compared by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr_clustered: Option<f64>,
     /// 95 % interval of the mean by the bootstrap over samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,

@@ -6,6 +6,7 @@
 
 mod questions;
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,16 +15,22 @@ use ptb_core::registry::{Benchmark, Entry, GRADER_URL, Scorer};
 use ptb_llm::{Cache, Client, Key, LlmError, Model, Options, Prices};
 use ptb_tasks::data::Sample;
 use ptb_tasks::score::{Grade, Verdict, read_verdict};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::questions::{Question, Questions};
+use self::questions::{Question, Questions, Texts, adverse};
 use crate::error::EvalError;
+use crate::provenance::spent;
 use crate::serve::Told;
 use crate::store::SampleRecord;
 
 /// Replies of a grader without a verdict before one is given up.
 const TRIES: u32 = 4;
+/// Calls in flight at once. The engine's number is another: that is the model's server.
+const CONNECTIONS: usize = 32;
+/// Why a reply without a verdict has one.
+const UNJUDGED: &str = "the grader has no verdict on this reply, and has one on an empty reply";
 /// Characters of an explanation that a record keeps; the whole reply is in `grades.jsonl`.
 const EXPLANATION: usize = 1000;
 /// More samples than this share without a verdict are no evaluation.
@@ -43,6 +50,8 @@ pub struct GraderSpec {
     pub key: Option<Key>,
     /// How long an outage is waited out.
     pub patience: Duration,
+    /// What other evaluations have spent of the same limit, in US dollars.
+    pub spent_before: f64,
 }
 
 impl GraderSpec {
@@ -53,7 +62,7 @@ impl GraderSpec {
     pub fn from_env(choice: GraderChoice, patience: Duration) -> Result<Self, EvalError> {
         let key = std::env::var(KEY_ENV).ok().filter(|key| !key.trim().is_empty());
         let key = key.map(Key::new).transpose()?;
-        Ok(Self { choice, key, patience })
+        Ok(Self { choice, key, patience, spent_before: 0.0 })
     }
 }
 
@@ -63,7 +72,6 @@ pub(crate) struct Asker {
     spec: GraderSpec,
     scorer: Scorer,
     questions: Questions,
-    connections: usize,
 }
 
 impl Asker {
@@ -72,7 +80,7 @@ impl Asker {
         spec: Option<&GraderSpec>,
         scorer: &Scorer,
         benchmark: &str,
-        connections: usize,
+        first: Option<&Sample>,
     ) -> Result<Option<Self>, EvalError> {
         let Some(grading) = &scorer.grader else { return Ok(None) };
         let spec = spec.ok_or_else(|| EvalError::NoGrader(benchmark.to_owned()))?.clone();
@@ -80,8 +88,12 @@ impl Asker {
             return Err(EvalError::NoGrader(benchmark.to_owned()));
         }
         let questions = Questions::new(&spec.choice.prompt, grading)?;
-        let asker = Self { spec, scorer: scorer.clone(), questions, connections };
+        let asker = Self { spec, scorer: scorer.clone(), questions };
         asker.client(None)?;
+        // A prompt that cannot be filled in is told now, not after the work.
+        if let Some(sample) = first {
+            asker.questions.of(scorer, sample, 0, &Texts::default())?;
+        }
         Ok(Some(asker))
     }
 
@@ -97,16 +109,24 @@ impl Asker {
         })
     }
 
-    /// Somebody who asks, with the replies that are kept.
-    pub(crate) fn client(&self, cache: Option<Cache>) -> Result<Client, EvalError> {
-        let GraderSpec { choice, key, patience } = &self.spec;
+    /// Somebody who asks, with the replies that are kept, which were paid for out of the same limit; `out` is the
+    /// evaluation's folder, which tells what else was.
+    pub(crate) fn client(&self, kept: Option<(Cache, &Path)>) -> Result<Client, EvalError> {
+        let GraderSpec { choice, key, patience, spent_before } = &self.spec;
         let GraderChoice { url, model, spend_limit, .. } = choice;
         let price = Prices::built_in().ok().and_then(|prices| prices.of(model));
+        // A sitting that was killed noted nothing, but what it was answered is kept; invalid replies stand only in notes.
+        let spent = match (&kept, &price) {
+            (Some((cache, out)), Some(price)) => spent(out).max(cache.cost(price)),
+            _ => 0.0,
+        };
+        let cache = kept.map(|(cache, _)| cache);
         let model = Model { url: url.clone(), name: model.clone(), key: key.clone(), price };
         let options = Options {
-            connections: self.connections,
+            connections: CONNECTIONS,
             patience: *patience,
             spend_limit: *spend_limit,
+            spent_before: spent_before + spent,
             ..Options::default()
         };
         Ok(Client::new(model, options, cache)?)
@@ -125,21 +145,21 @@ impl Asker {
             record.grades = self.questions.open_grades(&self.scorer, sample);
             places.extend((0..record.grades.len()).map(|question| (i, question)));
         }
+        let texts = |(record, sample): &(SampleRecord, &Sample)| {
+            Texts::new(&self.scorer, &record.completion, sample)
+        };
+        let texts: Vec<Texts> =
+            tokio::task::block_in_place(|| pairs.par_iter().map(texts).collect());
         let total = places.len() as u64;
         tell(Told::Verdicts { done: 0, total });
         let ended = {
-            let pairs = &*pairs;
+            let (pairs, texts) = (&*pairs, &texts);
             let mut verdicts = futures::stream::iter(places)
                 .map(|(i, place)| async move {
-                    let (record, sample) = &pairs[i];
-                    let question = self.questions.of(&self.scorer, record, sample, place)?;
-                    Ok::<_, EvalError>((
-                        i,
-                        place,
-                        self.verdict(client, &question, tell, cancel).await?,
-                    ))
+                    let of = (pairs[i].1, place, &texts[i]);
+                    Ok::<_, EvalError>((i, place, self.verdict(client, of, tell, cancel).await?))
                 })
-                .buffer_unordered(self.connections);
+                .buffer_unordered(CONNECTIONS);
             let mut all = Vec::new();
             loop {
                 match verdicts.next().await {
@@ -157,50 +177,79 @@ impl Asker {
         Ok(())
     }
 
-    /// One verdict with its explanation. What no reply gave is no verdict; what keeps the grader from replying is an
-    /// error.
+    /// One verdict with its explanation. What keeps the grader from replying at all is an error.
     async fn verdict(
         &self,
         client: &Client,
-        question: &Question,
+        (sample, place, texts): (&Sample, usize, &Texts),
         tell: &(dyn Fn(Told) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(Verdict, Option<String>), EvalError> {
-        let read = |reply: &str| read_verdict(self.scorer.kind, reply);
         let say = |line: String| tell(Told::Said(line));
-        let (verdict, explanation) =
-            match client.ask(&question.call, TRIES, read, &say, cancel).await {
-                Ok(answer) => answer.value,
-                Err(LlmError::Cancelled) => return Err(EvalError::Cancelled),
-                // Of this reply there is no verdict; what a model wrote must not end the whole.
-                Err(e) if !e.ends_all() => {
-                    say(format!("{}: {e}", question.about));
-                    (Verdict::None, Some(e.to_string()))
-                }
-                Err(e) => return Err(e.into()),
-            };
-        let explanation = explanation.map(|text| text.chars().take(EXPLANATION).collect());
-        Ok((verdict, explanation))
+        let question = self.questions.of(&self.scorer, sample, place, texts)?;
+        let failure = match self.asked(client, &question, &say, cancel).await {
+            Err(EvalError::Grader(e)) if !e.ends_all() => e,
+            other => return other,
+        };
+        // What a model wrote must neither end the whole nor choose what is left out. So the same question is asked
+        // about an empty reply: where that has a verdict, it is this reply that keeps the grader from one.
+        let empty = Texts { reply: String::new(), ..texts.clone() };
+        let control = self.questions.of(&self.scorer, sample, place, &empty)?;
+        match self.asked(client, &control, &say, cancel).await {
+            Ok(_) => {
+                say(format!("{}: taken as not met or lost, {UNJUDGED}: {failure}", question.about));
+                let verdict = adverse(&self.scorer, sample, place);
+                Ok((verdict, Some(UNJUDGED.to_owned())))
+            }
+            Err(EvalError::Grader(e)) if !e.ends_all() => {
+                say(format!("{}: no verdict: {failure}", question.about));
+                Ok((Verdict::None, None))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn asked(
+        &self,
+        client: &Client,
+        question: &Question,
+        say: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(Verdict, Option<String>), EvalError> {
+        let read = |reply: &str| read_verdict(self.scorer.kind, reply);
+        match client.ask(&question.call, TRIES, read, say, cancel).await {
+            Ok(answer) => {
+                let (verdict, explanation) = answer.value;
+                let explanation = explanation.map(|text| text.chars().take(EXPLANATION).collect());
+                Ok((verdict, explanation))
+            }
+            Err(LlmError::Cancelled) => Err(EvalError::Cancelled),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 
-/// Checks a grader's address, key and prompt, without asking it; whatever is given, where no language model grades.
+/// Checks a grader's address, key and prompt, filled in for the first sample, without asking it; whatever is given,
+/// where no language model grades.
 ///
 /// # Errors
 /// What is wrong with them; [`EvalError::NoGrader`] where there is none and the benchmark wants one.
 pub fn check_grader(
     spec: Option<&GraderSpec>,
     benchmark: &Entry<Benchmark>,
+    first: Option<&Sample>,
 ) -> Result<(), EvalError> {
-    Asker::new(spec, &benchmark.value.scorer, &benchmark.id, 1).map(drop)
+    Asker::new(spec, &benchmark.value.scorer, &benchmark.id, first).map(drop)
 }
 
 /// Whether enough was graded to be an evaluation. A few replies may be such that no grader says anything of them.
 pub(crate) fn enough(records: &[SampleRecord]) -> Result<(), EvalError> {
     let without: Vec<&SampleRecord> = records.iter().filter(|r| r.score.is_none()).collect();
-    if without.len() as f64 <= records.len() as f64 * MOST_UNGRADED {
+    let most = (records.len() as f64 * MOST_UNGRADED).max(1.0);
+    if (without.len() as f64) <= most && without.len() < records.len() {
         return Ok(());
     }
     let first = without.first().and_then(|r| r.error.clone()).unwrap_or_default();
+    let first = first.split("; hint: ").next().unwrap_or_default().to_owned();
     Err(EvalError::Ungraded { without: without.len(), of: records.len(), first })
 }

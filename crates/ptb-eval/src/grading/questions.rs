@@ -11,13 +11,41 @@ use ptb_tasks::prompt::{ChatMessage, environment};
 use ptb_tasks::score::{Grade, Verdict, Which, pairwise, shown};
 
 use crate::error::EvalError;
-use crate::store::SampleRecord;
 
 /// Hexadecimal digits of a mark.
 const MARK: usize = 12;
 /// What templates see, for messages.
 const SEEN: &str = "a grader's prompt sees `mark`, and `messages`, `criterion`, `points` (rubric) or `question`, `reply_a`, \
                     `reply_b` (pairwise)";
+
+/// What a grader is shown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Texts {
+    /// The model's reply.
+    pub(super) reply: String,
+    /// The reply that it is compared with, where one is.
+    pub(super) baseline: String,
+}
+
+impl Texts {
+    pub(super) fn new(scorer: &Scorer, completion: &str, sample: &Sample) -> Self {
+        let baseline = match scorer.kind {
+            ScorerKind::Pairwise => shown(&sample.target),
+            _ => String::new(),
+        };
+        Self { reply: shown(completion), baseline }
+    }
+}
+
+/// The verdict on a reply that keeps a grader from one: nothing asked for is met, and no comparison won.
+pub(super) fn adverse(scorer: &Scorer, sample: &Sample, place: usize) -> Verdict {
+    match scorer.kind {
+        ScorerKind::Rubric => {
+            Verdict::Met(sample.criteria.get(place).is_some_and(|c| c.points < 0.0))
+        }
+        _ => Verdict::Better(if place == 0 { "A>B" } else { "B>A" }.to_owned()),
+    }
+}
 
 /// One call for one verdict.
 #[derive(Debug)]
@@ -72,15 +100,14 @@ impl Questions {
         }
     }
 
-    /// The question for one of a record's grades.
+    /// The question for one of a reply's grades. Both texts are what a grader is shown of them.
     pub(super) fn of(
         &self,
         scorer: &Scorer,
-        record: &SampleRecord,
         sample: &Sample,
         place: usize,
+        Texts { reply, baseline }: &Texts,
     ) -> Result<Question, EvalError> {
-        let reply = shown(&record.completion);
         let (about, values) = match scorer.kind {
             ScorerKind::Rubric => {
                 let criterion = &sample.criteria[place];
@@ -89,9 +116,8 @@ impl Questions {
             }
             _ => {
                 let about = format!("sample {}, game {}", sample.id, place + 1);
-                let baseline = shown(&sample.target);
                 let (a, b) = if place == 0 { (baseline, reply) } else { (reply, baseline) };
-                (about, of_games(sample, &a, &b))
+                (about, of_games(sample, a, b))
             }
         };
         let message = |(i, role): (usize, &Role)| {
@@ -117,14 +143,16 @@ impl Questions {
     }
 }
 
-fn of_rubric(sample: &Sample, reply: String, criterion: &str, points: f64) -> Value {
+fn of_rubric(sample: &Sample, reply: &str, criterion: &str, points: f64) -> Value {
     let mut messages = sample.messages.clone().unwrap_or_else(|| {
         vec![ChatMessage { role: Role::User, content: sample.question.clone() }]
     });
-    messages.push(ChatMessage { role: Role::Assistant, content: reply });
+    messages.push(ChatMessage { role: Role::Assistant, content: reply.to_owned() });
     let texts = messages.iter().map(|m| m.content.as_str()).chain([criterion]);
     let mark = mark(texts);
     let messages: Vec<Value> = messages.into_iter().map(|m| Value::from(Serde(m))).collect();
+    // Whole points without a decimal point.
+    let points = if points.fract() == 0.0 { Value::from(points as i64) } else { points.into() };
     context! { mark, messages, criterion, points }
 }
 

@@ -165,6 +165,7 @@ pub fn metrics(accuracy: f64) -> Metrics {
         n: 2,
         errors: 0,
         truncated: 0,
+        stderr_clustered: None,
         interval: None,
         reduced: 0,
         breakdowns: std::collections::BTreeMap::new(),

@@ -254,13 +254,13 @@ fn attend_rows<const MR: usize>(a: &mut Attend<'_>, at: usize, block: &KvBlock<'
     }
 }
 
-/// Positions that a query does not see weigh exactly zero.
+/// Positions that a query does not see weigh exactly zero. Written without a branch, or it is no vector code.
 #[inline(always)]
 fn hide(scores: &mut [f32; NR], begin: usize, end: usize) {
-    for (j, s) in scores.iter_mut().enumerate() {
-        if j < begin || j >= end {
-            *s = f32::NEG_INFINITY;
-        }
+    let (begin, count) = (begin as u32, end.saturating_sub(begin) as u32);
+    for (j, s) in (0_u32..).zip(scores.iter_mut()) {
+        let seen = j.wrapping_sub(begin) < count;
+        *s = if seen { *s } else { f32::NEG_INFINITY };
     }
 }
 

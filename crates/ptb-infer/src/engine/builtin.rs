@@ -43,6 +43,8 @@ impl Builtin {
         if spec.links == Links::Follow {
             command.arg("--follow-links");
         }
+        // It reads what strangers wrote, and needs none of the harness's keys.
+        command.env_remove("PTB_GRADER_KEY").env_remove("PTB_ENGINE_KEY");
         // A group of its own: Ctrl-C is for the harness, which then ends its engines in order.
         command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -6,6 +6,7 @@
 
 #[path = "../../examples/serve_model.rs"]
 mod builtin;
+mod families;
 mod faults;
 mod help;
 mod life;
@@ -25,8 +26,9 @@ fn main() -> ExitCode {
         Some("be-a-harness") => return life::harness(),
         _ => {}
     }
-    let both: [(&str, Test); 11] = [
+    let both: [(&str, Test); 12] = [
         ("serves_asked_as_we_ask_then_dies_and_is_seen_to", requests::serves),
+        ("architectures_as_we_write_them_give_our_texts", families::texts),
         ("unknown_architecture_is_the_models_fault", faults::architecture),
         ("element_type_that_is_none_is_the_models_fault", faults::dtype),
         ("context_that_is_too_long_is_told", faults::context),

@@ -174,7 +174,7 @@ async fn limits(which: Which, client: &Client) -> Outcome {
 }
 
 /// What our own server says to each prompt, greedily.
-fn of_builtin(
+pub(crate) fn of_builtin(
     runtime: &tokio::runtime::Runtime,
     dir: &Path,
     prompts: &[&str],

@@ -12,6 +12,7 @@ const LIMIT: u64 = 1 << 20;
 /// What `model_type` a class goes with, for classes that are known forms of a base model.
 const FORMS: &[(&str, &str)] = &[
     ("Qwen3ForCausalLM", "qwen3"),
+    ("LlamaForCausalLM", "llama"),
     ("SmolLM3ForCausalLM", "smollm3"),
     ("Gemma3ForConditionalGeneration", "gemma3"),
     // The text part of the above, saved alone.

@@ -49,6 +49,8 @@ pub struct Options {
     pub longest_pause: Duration,
     /// What may be spent, in US dollars.
     pub spend_limit: Option<f64>,
+    /// What was spent of that before, by an earlier client.
+    pub spent_before: f64,
     /// What the server is for, in messages: "the grader at HOST".
     pub role: String,
     /// The environment variable that its key comes from, for hints.
@@ -64,6 +66,7 @@ impl Default for Options {
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(120),
             spend_limit: None,
+            spent_before: 0.0,
             role: "grader".to_owned(),
             key_env: "PTB_GRADER_KEY".to_owned(),
         }
@@ -106,7 +109,7 @@ impl Client {
             cache,
             level: Level::new(options.connections),
             outage: Outage::new(options.first_pause, options.longest_pause, options.patience),
-            purse: Purse::new(options.spend_limit),
+            purse: Purse::new(options.spend_limit, options.spent_before),
             dialect: Mutex::default(),
             totals: Mutex::default(),
             ended: OnceLock::new(),

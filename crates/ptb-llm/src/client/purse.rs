@@ -11,6 +11,8 @@ use crate::LlmError;
 #[derive(Debug, Default)]
 pub(crate) struct Purse {
     limit: Option<f64>,
+    /// What was spent before, of the same limit.
+    before: f64,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -31,8 +33,8 @@ pub(crate) struct Reserved<'a> {
 }
 
 impl Purse {
-    pub(crate) fn new(limit: Option<f64>) -> Self {
-        Self { limit, ..Self::default() }
+    pub(crate) fn new(limit: Option<f64>, before: f64) -> Self {
+        Self { limit, before, ..Self::default() }
     }
 
     /// Sets aside what a request can cost at most; waits for others in flight where what they leave over may do.
@@ -46,10 +48,11 @@ impl Purse {
             {
                 let mut state = self.state();
                 let limit = self.limit.unwrap_or(f64::INFINITY);
-                if state.spent + most > limit {
-                    return Err(LlmError::Spent { limit, spent: state.spent, next: most });
+                let spent = self.before + state.spent;
+                if spent + most > limit {
+                    return Err(LlmError::Spent { limit, spent, next: most });
                 }
-                if state.reserved <= 0.0 || state.spent + state.reserved + most <= limit {
+                if state.reserved <= 0.0 || spent + state.reserved + most <= limit {
                     state.reserved += most;
                     return Ok(Reserved { purse: self, amount: most });
                 }
@@ -58,7 +61,7 @@ impl Purse {
         }
     }
 
-    /// What is spent, in US dollars.
+    /// What was spent out of it, in US dollars, what was spent before left out.
     pub(crate) fn spent(&self) -> f64 {
         self.state().spent
     }
@@ -98,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn near_the_limit_requests_wait_for_each_other_and_then_end() {
-        let purse = Purse::new(Some(1.0));
+        let purse = Purse::new(Some(1.5), 0.5);
         let first = purse.reserve(0.4).await.unwrap();
         let second = purse.reserve(0.4).await.unwrap();
         // The third does not fit beside them; it does when one of them was cheap.
@@ -116,14 +119,14 @@ mod tests {
         assert!((purse.spent() - 0.8).abs() < 1e-12);
         match purse.reserve(0.4).await {
             Err(LlmError::Spent { limit, spent, next }) => {
-                assert_eq!((limit, next), (1.0, 0.4));
-                assert!((spent - 0.8).abs() < 1e-12);
+                assert_eq!((limit, next), (1.5, 0.4));
+                assert!((spent - 1.3).abs() < 1e-12);
             }
             other => panic!("{other:?}"),
         }
         // A cheaper one still goes.
         drop(purse.reserve(0.1).await.unwrap());
-        assert!(Purse::new(Some(0.1)).reserve(0.2).await.is_err());
-        assert!(Purse::new(None).reserve(1e9).await.is_ok());
+        assert!(Purse::new(Some(0.1), 0.0).reserve(0.2).await.is_err());
+        assert!(Purse::new(None, 0.0).reserve(1e9).await.is_ok());
     }
 }

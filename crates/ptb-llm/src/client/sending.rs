@@ -182,6 +182,10 @@ impl Client {
     fn meant(&self, fault: Fault) -> Result<Got, LlmError> {
         let (role, host) = (self.options.role.clone(), self.wire.host.clone());
         let e = match fault {
+            // A key that has opened the server before: it is this request that some filter on the way forbids.
+            Fault::Refused { status: status @ 403, message } if self.level.has_answered() => {
+                return Err(LlmError::Rejected { role, host, status, message });
+            }
             Fault::Refused { status, message } => {
                 let (key_env, keyless) = (self.options.key_env.clone(), self.wire.keyless());
                 LlmError::Refused { role, host, status, message, key_env, keyless }

@@ -24,6 +24,25 @@ fn checked(rows: &[Row<'_>]) -> Result<Vec<(&'static str, usize)>, Fault> {
 }
 
 impl Vision {
+    /// The smallest tower that the libraries build: four patches that become four tokens.
+    pub(crate) fn smallest() -> Self {
+        let tower = [
+            ("hidden_size", 16),
+            ("intermediate_size", 32),
+            ("num_hidden_layers", 1),
+            ("num_attention_heads", 2),
+            ("image_size", 28),
+            ("patch_size", 14),
+        ];
+        let joint = vec![("mm_tokens_per_image", 4)];
+        Self { tower: Some(tower.into()), head: Some(false), joint }
+    }
+
+    pub(crate) fn image_size(&self) -> Option<usize> {
+        let tower = self.tower.iter().flatten();
+        tower.into_iter().find(|(key, _)| *key == "image_size").map(|(_, size)| *size)
+    }
+
     pub(super) fn checked(outer: &Outer) -> Result<Self, Fault> {
         let tower = outer.vision_config.as_ref().map(|v| {
             checked(&[

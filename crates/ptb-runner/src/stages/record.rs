@@ -50,7 +50,7 @@ impl Run<'_> {
             repeat: spec.repeat,
             counts: if mark.is_some() { Counts::Base } else { Counts::Own },
             own_score: metrics.as_ref().map(|m| m.accuracy),
-            own_stderr: metrics.as_ref().map(|m| m.stderr),
+            own_stderr: metrics.as_ref().map(|m| m.stderr_clustered.unwrap_or(m.stderr)),
             mark,
             reason,
             submission: self.solve_record()?.submission,

@@ -110,6 +110,11 @@ impl Dataset {
         Ok(self.train.get_or_init(|| train))
     }
 
+    /// Frees the train split; it is read again when it is asked for again.
+    pub fn forget_train(&mut self) {
+        self.train.take();
+    }
+
     /// The test split as it is asked under a run seed, which orders choices (see [`ptb_core::registry::Choices`]).
     /// Without choices it is [`Dataset::samples`] itself.
     pub fn asked_under(&self, seed: u64) -> Arc<[Sample]> {

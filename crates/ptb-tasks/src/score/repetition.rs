@@ -11,9 +11,28 @@ const SHORTEST: usize = 3;
 /// Longest unit that is looked for, in characters or lines. It bounds the time that a reply made for the purpose takes.
 const LONGEST: usize = 2000;
 
+/// Most characters of a reply that are looked at, and most that are shown. No answer asked for is as long; a reply
+/// that is longer than a grader can read would have no verdict.
+const READ: usize = 400_000;
+const SHOWN: usize = 60_000;
+/// Stands where a reply is cut.
+const CUT: &str = "\n[The reply is longer than what is shown.]";
+
 /// The part of a reply that a grader is shown.
 pub fn shown(reply: &str) -> String {
-    limit_repetitions(&said(reply)).into_owned()
+    let said = said(reply);
+    let (head, cut) = cut(&said, READ);
+    let limited = limit_repetitions(head);
+    let (text, short) = self::cut(&limited, SHOWN);
+    if cut || short { format!("{text}{CUT}") } else { text.to_owned() }
+}
+
+/// At most so many characters from the beginning, and whether there were more.
+fn cut(text: &str, most: usize) -> (&str, bool) {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => (&text[..end], true),
+        None => (text, false),
+    }
 }
 
 /// A text in which no group of lines, and then no group of at least three characters, comes more than five times in

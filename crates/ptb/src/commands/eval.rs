@@ -160,7 +160,7 @@ fn grading(
     };
     let given = grader.is_some() || grader_model.is_some() || grader_prompt.is_some();
     let Some(choice) = registry.grader(&benchmark.value, &chosen).map_err(Fault::file)? else {
-        return match given || grader_limit.is_some() {
+        return match given || grader_limit.is_some() || grader_patience.is_some() {
             true => Err(Fault::usage(format!(
                 "no language model grades {}; hint: leave the --grader options out",
                 benchmark.id

@@ -40,6 +40,9 @@ impl Scorer {
                 "the scorers `rubric` and `pairwise` need a grader, others have none",
                 "add or leave out [scorer.grader] with `prompt`, `model` and `max_tokens`",
             ),
+            _ if self.grader.as_ref().is_some_and(|g| g.max_tokens == 0) => {
+                told("max_tokens of [scorer.grader] is 0", "give a number above 0")
+            }
             kind if (kind == ScorerKind::Rubric) != self.criteria.is_some() => told(
                 "`criteria` is for the scorer `rubric`, which needs it",
                 "name the field that holds the criteria, or leave `criteria` out",

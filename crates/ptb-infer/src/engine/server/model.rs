@@ -55,6 +55,8 @@ pub(super) struct Shown {
     pub(super) dtype: Option<String>,
     /// Longest context that the configuration names.
     pub(super) positions: Option<u64>,
+    /// Whether a tower for images stands beside the text.
+    pub(super) vision: bool,
     /// Whether the tokenizer is the model's own.
     pub(super) own_tokenizer: bool,
 }
@@ -83,9 +85,11 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
     let inner = config.get("text_config").unwrap_or(&Value::Null);
     let dtype = dtype(engine, [&config, inner])?;
     let mut written = BTreeMap::new();
+    let mut vision = false;
     match Config::read(&dir) {
         // A server acts upon members that no architecture needs, down to how it fails: it gets what was checked.
         Ok(known) => {
+            vision = known.vision.is_some();
             written.insert(CONFIG, known.to_json(dtype.as_deref()));
             if !sampling.eos.is_empty() {
                 written.insert(GENERATION, json!({ "eos_token_id": sampling.eos }));
@@ -118,6 +122,7 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
         weights: used_bytes(&dir, &checkpoint),
         dtype,
         positions: find("max_position_embeddings").and_then(Value::as_u64),
+        vision,
         own_tokenizer,
     })
 }

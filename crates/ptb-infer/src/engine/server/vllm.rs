@@ -34,6 +34,10 @@ impl Server for Vllm {
         // Its own defaults where a request says nothing, never the model's: requests say all that counts.
         add(&["--generation-config", "vllm", "--seed", "0", "--dtype", dtype(at)]);
         add(&["--disable-uvicorn-access-log"]);
+        if at.shown.vision {
+            // Prompts are text: the tower for images is not loaded, nor tried out with images at the start.
+            add(&["--limit-mm-per-prompt", r#"{"image": 0}"#]);
+        }
         if let Some(tokens) = at.spec.max_context {
             add(&["--max-model-len", &tokens.to_string()]);
         }
