@@ -11,7 +11,7 @@ const TEMPLATE: &str = include_str!("prompt.md.jinja");
 /// The prompt's template is faulty (only a user's own can be).
 #[derive(Debug, Error)]
 #[error(
-    "the prompt template does not render: {0}; hint: it may use model_id, base_model, benchmark, task, directory, hours, gpus, max_tokens, feedback"
+    "the prompt template does not render: {0}; hint: it may use model_id, base_model, benchmark, task, directory, hours, gpus, max_tokens, feedback, script"
 )]
 pub struct PromptError(String);
 
@@ -32,6 +32,7 @@ pub fn prompt(spec: &RunSpec, places: &Places) -> Result<String, PromptError> {
                 gpus => spec.budget.gpus,
                 max_tokens => spec.max_tokens,
                 feedback => spec.feedback.word(),
+                script => spec.benchmark.value.script().is_some(),
             },
         )
         .map_err(|e| PromptError(format!("{e:#}")))

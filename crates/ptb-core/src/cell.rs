@@ -274,6 +274,10 @@ impl RunSpec {
 
     /// The benchmark without what agents and models never meet: a weight added later is the same cell.
     fn benchmark_key(&self) -> String {
+        // A program's hash is over all that it is, wherever it lies.
+        if self.benchmark.value.script().is_some() {
+            return self.benchmark.sha256.clone();
+        }
         let mut benchmark = self.benchmark.value.clone();
         benchmark.name = String::new();
         // The data's own hash stands for where they lie.

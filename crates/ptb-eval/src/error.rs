@@ -11,6 +11,8 @@ use ptb_model::ModelError;
 use ptb_tasks::TaskError;
 use thiserror::Error;
 
+use crate::script::ScriptError;
+
 /// Why an evaluation has no result.
 #[derive(Debug, Error)]
 pub enum EvalError {
@@ -89,6 +91,9 @@ pub enum EvalError {
         /// Why the first has none.
         first: String,
     },
+    /// A benchmark's own program.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// Nothing could be scored.
     #[error("no sample could be scored: {0}")]
     Nothing(String),

@@ -9,6 +9,8 @@
 //! sampling, limits, seed. (One that failures had shortened keeps its place: see `reduced_to`.) Scores are never
 //! reused: they are computed from completion and grades each time. A grader's valid replies are kept by content.
 //!
+//! A benchmark that is a program goes another way: [`evaluate_script`].
+//!
 //! A baseline may set its prompt's form and its sampling ([`EvalSpec::asking`]); a submission never can.
 //!
 //! This crate must never start an engine, let a submission choose its prompt, or count a failure of ours as
@@ -27,6 +29,7 @@ mod prepare;
 mod provenance;
 mod render;
 mod rescore;
+mod script;
 mod serve;
 mod shared;
 mod silence;
@@ -42,6 +45,7 @@ pub use prepare::{EvalSpec, Prepared};
 pub use provenance::{EvalProvenance, spent};
 pub use ptb_code::CodeError;
 pub use rescore::rescore;
+pub use script::{ScriptError, ScriptSpec, check_script, evaluate_script};
 pub use serve::{Given, Serve, Told};
 pub use store::SampleRecord;
 pub use weights::{WeightsError, weights_dir};

@@ -55,6 +55,11 @@ pub(crate) fn note_engine(out: &Path, name: &str, engine: &Running) -> Result<()
     })
 }
 
+/// Notes a benchmark's own program that is about to be run.
+pub(crate) fn note_script(out: &Path, entry: Value) -> Result<(), FileError> {
+    change(out, |provenance| provenance.engines.push(entry))
+}
+
 /// Notes what runs programs.
 pub(crate) fn note_grader(out: &Path, grader: Value) -> Result<(), FileError> {
     change(out, |provenance| provenance.grader = Some(grader))

@@ -86,6 +86,7 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
         data_sha256: facts.data_sha256.to_owned(),
         sampling: facts.settings.clone(),
         grader: facts.grader.clone(),
+        script: None,
     })
 }
 

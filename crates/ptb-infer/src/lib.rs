@@ -28,7 +28,8 @@ pub use client::{
     Prompt,
 };
 pub use engine::{
-    Builtin, Engine, Fault, FaultClass, Isolation, Launched, PythonServer, Running, Sandboxing,
-    ServeSpec, Shortfall, StartError, Url,
+    Builtin, Engine, Fault, FaultClass, Isolation, Launched, ProcessOutput, PythonHome,
+    PythonServer, Running, Sandboxing, ServeSpec, Shortfall, StartError, Url, device_environment,
+    gpu_devices, tidy,
 };
 pub use serve::{ChatRenderer, ChatRequest, Listen, ServeError, ServeOptions, serve, tie_to_stdin};

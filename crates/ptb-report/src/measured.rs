@@ -17,6 +17,9 @@ const MAX_PARTS: usize = 20;
 /// All that was measured, a line for each matter; `form` tells how the model was asked, where that is not as
 /// submissions are.
 pub fn measured(metrics: &Metrics, form: Option<&str>) -> String {
+    if metrics.script.is_some() {
+        return by_script(metrics);
+    }
     let form = form.map(|form| format!(" ({form})")).unwrap_or_default();
     let interval =
         metrics.interval.map(|[low, high]| format!(", 95 % interval {low:.4} to {high:.4}"));
@@ -55,6 +58,25 @@ pub fn measured(metrics: &Metrics, form: Option<&str>) -> String {
         lines.extend(table(parts));
     }
     lines.iter().map(|line| wrap(line, Some(WIDTH)) + "\n").collect()
+}
+
+/// What a benchmark's own program says, which is little.
+fn by_script(metrics: &Metrics) -> String {
+    let Metrics { benchmark, accuracy, stderr, .. } = metrics;
+    let lines = [
+        format!("{benchmark}: accuracy {accuracy:.4} ± {stderr:.4}"),
+        format!("  measured by its own evaluate.py over {}", samples_of_script(metrics)),
+    ];
+    lines.iter().map(|line| wrap(line, Some(WIDTH)) + "\n").collect()
+}
+
+fn samples_of_script(metrics: &Metrics) -> String {
+    let samples = match metrics.n {
+        0 => "samples that it does not count".to_owned(),
+        n => count(n, "sample"),
+    };
+    let part = if metrics.complete { "" } else { ", a part of the benchmark" };
+    format!("{samples}{part}")
 }
 
 /// The breakdowns that have parts.
@@ -106,10 +128,16 @@ fn accuracy(metrics: &Metrics) -> String {
         .unwrap_or_default();
     let (mean, stderr) = (percent(metrics.accuracy), percent(metrics.stderr));
     let part = if metrics.complete { "" } else { " (a part of the benchmark)" };
+    if metrics.script.is_some() {
+        return format!("{mean} % ± {stderr} over {}", samples_of_script(metrics));
+    }
     format!("{mean} % ± {stderr}{interval} over {}{part}", count(metrics.n, "sample"))
 }
 
 fn counts(metrics: &Metrics) -> String {
+    if metrics.script.is_some() {
+        return "measured by its own evaluate.py".to_owned();
+    }
     format!(
         "{} truncated, {} with fewer tokens, {} unparsed, {} not scored",
         metrics.truncated, metrics.reduced, metrics.unparsed, metrics.errors

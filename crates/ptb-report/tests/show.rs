@@ -62,6 +62,7 @@ fn metrics(accuracy: f64) -> Metrics {
         data_sha256: String::new(),
         sampling: serde_json::Value::Null,
         grader: None,
+        script: None,
     }
 }
 

@@ -69,6 +69,13 @@ impl DoorEvaluator {
         cancel: CancellationToken,
     ) -> Result<Outcome, EvaluationFault> {
         let inner = &self.0.behind;
+        if inner.spec.benchmark.value.script().is_some() {
+            return Err(EvaluationFault::new(
+                FaultKind::Input,
+                "this benchmark is evaluated by its own program, not through the door",
+                "run `python3 evaluate.py --model-path DIR` in the workspace",
+            ));
+        }
         let mut watched = Watched { watcher: &inner.watcher, score: None };
         let tell = |what: &'static str, done, total| {
             // A full channel drops news: the next one says more.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
-use ptb_core::registry::{PromptForm, Submit, Weights};
+use ptb_core::registry::{Asking, PromptForm, Submit, Weights};
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::{EvalError, Grader, GraderSpec, PATIENCE, check_grader, weights_dir};
+use ptb_eval::{EvalError, Grader, GraderSpec, PATIENCE, check_grader, check_script, weights_dir};
 use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
 use ptb_tasks::data::{Dataset, load};
@@ -56,7 +56,10 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
         }
     }
     graders(specs)?;
-    let engines: BTreeSet<&str> = specs.iter().map(|spec| spec.engine.as_str()).collect();
+    scripts(specs)?;
+    // A script brings what serves its models.
+    let served = specs.iter().filter(|spec| spec.benchmark.value.script().is_none());
+    let engines: BTreeSet<&str> = served.map(|spec| spec.engine.as_str()).collect();
     engines.into_iter().try_for_each(check_engine).map_err(requirement)?;
     for name in &walls {
         wall_by_name(name).and_then(|wall| wall.probe()).map_err(requirement)?;
@@ -90,6 +93,10 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
 fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
     let mut read: BTreeMap<(String, Option<PathBuf>), (Dataset, String)> = BTreeMap::new();
     for spec in specs {
+        if spec.benchmark.value.script().is_some() {
+            spec.data_sha256.clone_from(&spec.benchmark.sha256);
+            continue;
+        }
         let (dataset, hash) = match read.entry((spec.benchmark.id.clone(), spec.data.clone())) {
             MapEntry::Occupied(entry) => entry.into_mut(),
             MapEntry::Vacant(entry) => {
@@ -106,6 +113,23 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         language_model(spec, dataset)?;
     }
     Ok(())
+}
+
+/// Whether scripts can be run here, and whether they are asked for what they can do.
+fn scripts(specs: &[RunSpec]) -> Result<(), Preflight> {
+    let mut scripts =
+        specs.iter().filter(|spec| spec.benchmark.value.script().is_some()).peekable();
+    if scripts.peek().is_none() {
+        return Ok(());
+    }
+    if let Some(spec) = scripts.find(|spec| spec.agent.asking() != Asking::default()) {
+        return Err(input(format!(
+            "the baseline `{}` sets prompt or sampling, and {} is a script: its evaluate.py asks models in its own way; \
+             hint: leave one of them out, or give the benchmark an experiment of its own",
+            spec.agent.name, spec.benchmark.id
+        )));
+    }
+    check_script().map_err(requirement)
 }
 
 /// Starts what grades each benchmark once: after hours of work it is late to learn that there is no Python.

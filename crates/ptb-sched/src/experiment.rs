@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use ptb_agents::{FolderError, hash_folder};
-use ptb_core::cell::{AgentAction, AgentSpec, Bind, Budget, GraderChoice, RunSpec};
+use ptb_core::cell::{AgentAction, AgentSpec, Bind, Budget, Feedback, GraderChoice, RunSpec};
 use ptb_core::names::{is_id, slug};
 use ptb_core::registry::{Benchmark, ChosenGrader, Entry, Model, Registry, RegistryError, Submit};
 use ptb_core::userfile::{UserFile, UserFileError};
@@ -200,33 +200,36 @@ impl Check<'_> {
                     let grader = self.grader(benchmark)?;
                     let seeds = evaluate.seeds.clone();
                     let seeds = seeds.unwrap_or_else(|| edition.value.seeds_of(benchmark));
+                    let own = benchmark.value.generation.max_tokens;
+                    let max_tokens = evaluate.max_tokens.unwrap_or(own);
+                    // A script is run once, in its own way, and agents see all of it.
+                    let (seeds, max_tokens, feedback) = match benchmark.value.script() {
+                        Some(_) => (benchmark.value.evaluate.seeds.clone(), own, Feedback::Open),
+                        None => (seeds, max_tokens, file.feedback),
+                    };
                     for hours in &file.hours.0 {
-                        runs.extend(
-                            (1..=file.repeats).map(|repeat| RunSpec {
-                                experiment: name.to_owned(),
-                                agent: agent.clone(),
-                                model: model.clone(),
-                                benchmark: benchmark.clone(),
-                                chat_template: template.clone(),
-                                data: file.data.get(id).map(|p| self.folder.join(p)),
-                                data_sha256: String::new(),
-                                budget: Budget { hours: *hours, gpus: file.gpus, nodes: 1 },
-                                feedback: file.feedback,
-                                binds: binds.clone(),
-                                sandbox: file.sandbox.clone(),
-                                engine: file.engine.clone(),
-                                gpu_share: evaluate.gpu_share,
-                                grader: grader.clone(),
-                                edition: edition.id.clone(),
-                                seeds: seeds.clone(),
-                                limit: evaluate.limit,
-                                max_tokens: evaluate
-                                    .max_tokens
-                                    .unwrap_or(benchmark.value.generation.max_tokens),
-                                prompt: prompt.clone(),
-                                repeat,
-                            }),
-                        );
+                        runs.extend((1..=file.repeats).map(|repeat| RunSpec {
+                            experiment: name.to_owned(),
+                            agent: agent.clone(),
+                            model: model.clone(),
+                            benchmark: benchmark.clone(),
+                            chat_template: template.clone(),
+                            data: file.data.get(id).map(|p| self.folder.join(p)),
+                            data_sha256: String::new(),
+                            budget: Budget { hours: *hours, gpus: file.gpus, nodes: 1 },
+                            feedback,
+                            binds: binds.clone(),
+                            sandbox: file.sandbox.clone(),
+                            engine: file.engine.clone(),
+                            gpu_share: evaluate.gpu_share,
+                            grader: grader.clone(),
+                            edition: edition.id.clone(),
+                            seeds: seeds.clone(),
+                            limit: evaluate.limit,
+                            max_tokens,
+                            prompt: prompt.clone(),
+                            repeat,
+                        }));
                     }
                 }
             }
@@ -317,7 +320,10 @@ impl Check<'_> {
             if let (Err(_), Some(hint)) = (self.registry.benchmark(id), hint_for(id)) {
                 return self.fault(id, format!("`{id}` is no benchmark"), hint);
             }
-            self.named(id, self.registry.benchmark(id))?;
+            if self.named(id, self.registry.benchmark(id))?.value.script().is_some() {
+                let message = format!("{id} is a script, whose evaluate.py brings its own data");
+                return self.fault(id, message, "leave the line out");
+            }
         }
         if file.benchmarks.0 == ["all"] {
             let edition = self.named(&file.edition, self.registry.edition(&file.edition))?;

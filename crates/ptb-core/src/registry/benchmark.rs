@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Script;
+
 mod fault;
 mod scorer;
 
@@ -44,6 +46,11 @@ pub struct Benchmark {
 }
 
 impl Benchmark {
+    /// The program that evaluates, where the benchmark is one.
+    pub fn script(&self) -> Option<&Script> {
+        self.scorer.script.as_ref()
+    }
+
     /// Whether its samples bring tools.
     pub fn has_tools(&self) -> bool {
         self.data.tools.is_some()
@@ -110,6 +117,30 @@ pub struct Data {
     /// the first of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffle: Option<u64>,
+}
+
+impl Data {
+    /// No source, all else at its default.
+    pub(super) fn none() -> Self {
+        Self {
+            hub: None,
+            path: None,
+            files: Vec::new(),
+            generator: None,
+            elsewhere: None,
+            question: question(),
+            conversation: false,
+            answer: answer(),
+            answer_after: None,
+            id: None,
+            request_id: RequestId::Id,
+            choices: None,
+            tools: None,
+            tags: None,
+            baseline: None,
+            shuffle: None,
+        }
+    }
 }
 
 /// A file that has to be fetched by hand: it is on no hub, or what the hub has is another selection of it.

@@ -9,7 +9,7 @@ use miette::Diagnostic;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::{Agent, Benchmark, Edition, Entry, GraderPrompt, Model};
+use super::{Agent, Benchmark, Edition, Entry, GraderPrompt, Model, Script, ScriptFolderError};
 use crate::cell::GraderChoice;
 use crate::files::sha256_hex;
 use crate::names::{is_id, nearest};
@@ -27,6 +27,9 @@ pub enum RegistryError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(#[from] Box<UserFileError>),
+    /// A benchmark that is a program.
+    #[error(transparent)]
+    Script(#[from] ScriptFolderError),
     /// A folder cannot be read.
     #[error("cannot read the registry folder {}: {reason}", path.display())]
     Folder {
@@ -109,7 +112,14 @@ impl Registry {
                 continue;
             }
             for path in list(&dir)? {
-                let path = if kind == "benchmarks" { path.join("benchmark.toml") } else { path };
+                let path = match kind {
+                    "benchmarks" if !path.join("benchmark.toml").is_file() => {
+                        self.add_script(&path)?;
+                        continue;
+                    }
+                    "benchmarks" => path.join("benchmark.toml"),
+                    _ => path,
+                };
                 let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
                 if path.is_file() && classify(&relative).is_some() {
                     let file = UserFile::read(&path).map_err(Box::new)?;
@@ -117,6 +127,21 @@ impl Registry {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A benchmark without a `benchmark.toml`, if it is one.
+    fn add_script(&mut self, folder: &Path) -> Result<(), RegistryError> {
+        let Some((value, sha256)) = Script::read(folder)? else { return Ok(()) };
+        let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !is_id(&id) {
+            let reason = format!(
+                "`{id}` cannot be an id; hint: use lower-case letters, digits, `.`, `_`, `-`"
+            );
+            return Err(RegistryError::Folder { path: folder.to_owned(), reason });
+        }
+        let source = folder.display().to_string();
+        self.benchmarks.insert(id.clone(), Entry { id, source, sha256, value });
         Ok(())
     }
 
@@ -246,6 +271,15 @@ fn built_in_files(dir: &'static Dir<'static>) -> Vec<(PathBuf, &'static str)> {
         dir.files().filter_map(|f| Some((f.path().to_owned(), f.contents_utf8()?))).collect();
     files.extend(dir.dirs().flat_map(built_in_files));
     files
+}
+
+/// The embedded chat templates, by name of file.
+pub(crate) fn built_in_chat_templates() -> Vec<(String, &'static str)> {
+    let files = BUILT_IN.get_dir("chat-templates").map(built_in_files).unwrap_or_default();
+    let named = |(path, text): (PathBuf, &'static str)| {
+        Some((path.file_name()?.to_str()?.to_owned(), text))
+    };
+    files.into_iter().filter_map(named).collect()
 }
 
 /// A path that a file names, seen from its folder: one name for one place, however the folder was written,

@@ -1,7 +1,7 @@
 //! The registry: benchmarks, models, agents and editions, one small TOML file each.
 //!
 //! Built-in files are embedded; the same layout in a folder given by the user wins over them, file by
-//! file: `benchmarks/<id>/benchmark.toml`, `models/<id>.toml`, `agents/<id>.toml`, `editions/<id>.toml`,
+//! file: `benchmarks/<id>/benchmark.toml` (or `evaluate.py` with `benchmark.txt`), `models/<id>.toml`, `agents/<id>.toml`, `editions/<id>.toml`,
 //! `chat-templates/<id>.jinja`, `prompts/<id>.toml`.
 
 mod agent;
@@ -11,6 +11,7 @@ mod edition;
 mod load;
 mod model;
 mod prompt;
+mod script;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,11 @@ pub use benchmark::{
     RequestId, Role, Scorer, ScorerKind, Weight,
 };
 pub use edition::Edition;
+pub(crate) use load::built_in_chat_templates;
 pub use load::{ChosenGrader, GRADER_URL, Registry, RegistryError};
 pub use model::{Architecture, Chat, Model, ToolForm, Weights};
 pub use prompt::GraderPrompt;
+pub use script::{Script, ScriptFolderError};
 
 /// A registry file after its checks: what it says, what it is called, and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -55,6 +55,10 @@ pub struct Metrics {
     /// The language model that graded, and what it was told, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grader: Option<serde_json::Value>,
+    /// What a benchmark's own program wrote, whole, where one measured: all else here is read from it, and what it
+    /// does not tell (tokens, samples) is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<serde_json::Value>,
 }
 
 /// One seed's part.

@@ -178,6 +178,7 @@ pub fn metrics(accuracy: f64) -> Metrics {
         data_sha256: "secret-data-hash".to_owned(),
         sampling: serde_json::json!({"temperature": 0.6}),
         grader: None,
+        script: None,
     }
 }
 

@@ -18,7 +18,8 @@ use serde::Serialize;
 
 pub use builtin::Builtin;
 pub use error::{Fault, FaultClass, Shortfall, StartError};
-pub use server::PythonServer;
+pub use output::{Output as ProcessOutput, tidy};
+pub use server::{PythonHome, PythonServer, device_environment, gpu_devices};
 pub use url::Url;
 
 use crate::client::{Client, Endpoint, InferError};

@@ -18,7 +18,7 @@ const LOG_LIMIT: u64 = 16 << 20;
 
 /// A server's output, collected in the background until its streams end.
 #[derive(Debug)]
-pub(super) struct Output {
+pub struct Output {
     kept: Arc<Mutex<Kept>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -37,7 +37,7 @@ impl fmt::Debug for Kept {
 
 impl Output {
     /// Nothing yet. A run without its log is still a run: one that cannot be made is left out.
-    pub(super) fn new(log: Option<&Path>) -> Self {
+    pub fn new(log: Option<&Path>) -> Self {
         // Behind what an earlier start has left: it may tell why there is another one.
         let open = |path: &Path| File::options().create(true).append(true).open(path);
         let log = log.and_then(|path| open(path).ok());
@@ -46,13 +46,13 @@ impl Output {
     }
 
     /// Adds a stream of the server.
-    pub(super) fn collect(&mut self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
+    pub fn collect(&mut self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
         let kept = Arc::clone(&self.kept);
         self.readers.extend(stream.map(|stream| tokio::spawn(read(stream, kept))));
     }
 
     /// The end of what was printed so far.
-    pub(super) fn so_far(&self) -> String {
+    pub fn so_far(&self) -> String {
         let bytes: Vec<u8> = match self.kept.lock() {
             Ok(kept) => kept.tail.iter().copied().collect(),
             Err(_) => Vec::new(),
@@ -61,7 +61,7 @@ impl Output {
     }
 
     /// The end of everything, once the streams have ended (waits for that a second at most).
-    pub(super) async fn whole(&self) -> String {
+    pub async fn whole(&self) -> String {
         let begin = Instant::now();
         let read = || self.readers.iter().all(JoinHandle::is_finished);
         while !read() && begin.elapsed() < Duration::from_secs(1) {
@@ -93,7 +93,7 @@ impl Kept {
 }
 
 /// A line of a server, fit for people: no control characters, no colours, at most `most` characters.
-pub(super) fn tidy(line: &str, most: usize) -> String {
+pub fn tidy(line: &str, most: usize) -> String {
     let mut out = String::new();
     let mut chars = line.trim().chars().peekable();
     while let Some(c) = chars.next() {

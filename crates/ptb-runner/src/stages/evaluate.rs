@@ -1,10 +1,14 @@
 //! Evaluate: the submission's own score, outside the wall.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ptb_core::failure::FailureKind;
 use ptb_core::run::{Evidence, Mark, StageFailure};
-use ptb_eval::{EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, Told};
+use ptb_eval::{
+    EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, ScriptSpec, Told, evaluate_script,
+};
+use ptb_model::Links;
 
 use super::{Run, blocking};
 use crate::engine::{Served, Server};
@@ -38,14 +42,32 @@ impl Run<'_> {
     }
 
     /// Where a fault of the model is noted.
-    pub(super) fn evaluation_fault_path(&self) -> std::path::PathBuf {
+    pub(super) fn evaluation_fault_path(&self) -> PathBuf {
         self.dir().evidence().join("evaluation.json")
+    }
+
+    /// The registry's own copy of `evaluate.py` evaluates, never the workspace's.
+    async fn by_script(
+        &self,
+        model_dir: PathBuf,
+        links: Links,
+        out: PathBuf,
+    ) -> Result<(), StageFailure> {
+        let (benchmark, limit) = (self.spec().benchmark.clone(), self.spec().limit);
+        let time = ScriptSpec::time_from_env().map_err(harness)?;
+        let spec = ScriptSpec { benchmark, model_dir, links, limit, time, out };
+        let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
+        let tell = move |told: Told| progress(&slug, told.into());
+        evaluate_script(spec, &tell, &self.context.cancel).await.map(drop).map_err(failure)
     }
 
     async fn final_evaluation(&mut self) -> Result<(), StageFailure> {
         let spec = self.spec();
         let ((model, links), base) = (self.submitted()?, self.base()?);
         let out = self.dir().eval("final");
+        if spec.benchmark.value.script().is_some() {
+            return self.by_script(model, links, out).await;
+        }
         let grading = spec.grader.clone().map(|choice| GraderSpec::from_env(choice, PATIENCE));
         let eval = EvalSpec {
             grading: grading.transpose().map_err(failure)?,

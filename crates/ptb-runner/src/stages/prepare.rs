@@ -19,12 +19,18 @@ impl Run<'_> {
         let spec = self.spec().clone();
         let prompt = prompt(&spec, &places(&spec, &self.base()?)?).map_err(harness)?;
         write_whole(&self.dir().prompt(), prompt.as_bytes()).map_err(harness)?;
-        let (benchmark, data) = (spec.benchmark.clone(), spec.data.clone());
-        let dataset =
-            blocking(move || load(&benchmark, data.as_deref())).await?.map_err(harness)?;
+        let data = match spec.benchmark.value.script() {
+            // All that a script asks is in its folder, or known to it alone.
+            Some(_) => spec.benchmark.sha256.clone(),
+            None => {
+                let (benchmark, data) = (spec.benchmark.clone(), spec.data.clone());
+                let dataset = blocking(move || load(&benchmark, data.as_deref())).await?;
+                dataset.map_err(harness)?.sha256
+            }
+        };
         let mut hashes: BTreeMap<String, String> = [
             ("prompt", sha256_hex(prompt.as_bytes())),
-            ("data", dataset.sha256.clone()),
+            ("data", data),
             ("benchmark", spec.benchmark.sha256.clone()),
             ("model", spec.model.sha256.clone()),
             ("chat template", sha256_hex(spec.chat_template.as_bytes())),

@@ -29,10 +29,20 @@ pub(super) fn places(spec: &RunSpec, base: &Path) -> Result<Places, StageFailure
 /// Fills a fresh workspace.
 pub(super) fn fill(task: &Path, spec: &RunSpec) -> Result<(), StageFailure> {
     fs::create_dir_all(task).map_err(harness)?;
+    let script = spec.benchmark.value.script();
+    if let Some(script) = script {
+        script.copy_context(task).map_err(harness)?;
+    }
     if let AgentAction::Folder { path, .. } = &spec.agent.action {
         copy_folder(path, task).map_err(harness)?;
     }
-    for (name, text) in [("evaluate.py", EVALUATE_PY), ("timer.sh", TIMER_SH)] {
+    if let Some(script) = script {
+        script.write_templates(&task.join("templates")).map_err(harness)?;
+        script.copy_evaluation(task).map_err(harness)?;
+    }
+    // A script's evaluate.py is its own; everyone else's is a client of the door.
+    let evaluate = script.is_none().then_some(("evaluate.py", EVALUATE_PY));
+    for (name, text) in evaluate.into_iter().chain([("timer.sh", TIMER_SH)]) {
         let path = task.join(name);
         fs::write(&path, text)
             .map_err(|e| harness(format!("cannot write {}: {e}", path.display())))?;

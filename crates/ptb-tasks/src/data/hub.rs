@@ -34,6 +34,11 @@ impl HubCache {
         Self { root: root.into() }
     }
 
+    /// The folder that holds its repositories.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name: &str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let root = path("HF_HUB_CACHE")

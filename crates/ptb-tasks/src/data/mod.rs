@@ -147,6 +147,14 @@ pub fn load_with(
     cache: &HubCache,
 ) -> Result<Dataset, TaskError> {
     let own = &benchmark.value.data;
+    if benchmark.value.script().is_some() {
+        return Err(TaskError::Benchmark {
+            benchmark: benchmark.id.clone(),
+            reason: "it is a script, evaluate.py, which alone knows its data, prompts and scoring"
+                .to_owned(),
+            hint: "evaluate a model with `ptb eval`, or in an experiment".to_owned(),
+        });
+    }
     if let Some(path) = data.or(own.path.as_deref()) {
         let (test, train) = splits_at(path, own)?;
         return from_file(benchmark, &test, None, Source::File(train));

@@ -121,7 +121,13 @@ pub fn check(scorer: &Scorer, sample: &Sample) -> Result<(), TaskError> {
         ScorerKind::Regex => pattern::patterns(scorer, sample).map(drop).map_err(of_sample),
         // Criteria are checked as they are read, and a reply to compare with may be empty.
         ScorerKind::Rubric | ScorerKind::Pairwise => Ok(()),
+        ScorerKind::Script => Err(own_program()),
     }
+}
+
+/// A script benchmark has no samples here, so that nothing of it is scored here.
+fn own_program() -> TaskError {
+    of_sample("it is scored by its own evaluate.py".to_owned())
 }
 
 fn of_sample(reason: String) -> TaskError {
@@ -189,6 +195,7 @@ pub fn score(scorer: &Scorer, reply: &Reply<'_>, sample: &Sample) -> Result<Outc
         ScorerKind::Regex => pattern::grade(scorer, reply.text, sample).map_err(of_sample)?,
         ScorerKind::Rubric => rubric::grade(sample, reply.grades).map_err(ungraded)?,
         ScorerKind::Pairwise => pairwise::grade(reply.grades).map_err(ungraded)?,
+        ScorerKind::Script => return Err(own_program()),
     };
     Ok(Outcome::Graded(graded))
 }

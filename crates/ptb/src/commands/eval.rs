@@ -9,7 +9,9 @@ use ptb_core::registry::{
     Architecture, Asking, Benchmark, ChosenGrader, Entry, PromptForm, Registry,
 };
 use ptb_core::run::Metrics;
-use ptb_eval::{EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, Serve, Told, weights_dir};
+use ptb_eval::{
+    EvalError, EvalSpec, GraderSpec, PATIENCE, Prepared, ScriptError, Serve, Told, weights_dir,
+};
 use ptb_infer::StartError;
 use ptb_judge::architecture_faults;
 use ptb_model::{Config, Links, ModelDir};
@@ -17,23 +19,26 @@ use ptb_report::measured;
 use ptb_runner::{Notice, Served, Server, only_chats, unknown_engine};
 use serde_json::json;
 
-use super::registry;
+use super::{eval_script, registry};
 use crate::args::{EvalArgs, GraderArgs};
 use crate::fault::{Fault, Outcome};
 use crate::{print, progress, signals};
 
-const NOT_KEPT: &str = "the evaluation was stopped; hint: with --out DIR answers are kept, and the same command goes on";
+pub(super) const NOT_KEPT: &str = "the evaluation was stopped; hint: with --out DIR answers are kept, and the same command goes on";
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     check(args)?;
     let scratch = tempfile::tempdir().map_err(Fault::harness)?;
-    let spec = spec(args, scratch.path())?;
-    let mut prepared = Prepared::new(spec.clone()).map_err(fault)?.without_samples();
-    if let Some(seconds) = args.request_timeout {
-        prepared = prepared.with_request_time(Duration::from_secs(seconds.into()));
-    }
-    let metrics =
-        signals::runtime().map_err(Fault::harness)?.block_on(evaluate(args, &spec, prepared))?;
+    let registry = registry(&args.registry)?;
+    let benchmark = registry.benchmark(&args.benchmark).map_err(Fault::file)?.clone();
+    let metrics = match benchmark.value.script() {
+        Some(_) => {
+            let model = registry.model(&args.model).map_err(Fault::file)?;
+            note_other_network(args, &model.value.architecture);
+            eval_script::run(args, benchmark, scratch.path())?
+        }
+        None => measure(args, spec(args, &registry, benchmark, scratch.path())?)?,
+    };
     if let Some(file) = &args.json_output_file {
         let file = std::path::absolute(file).map_err(Fault::harness)?;
         write_json(&file, &metrics).map_err(Fault::harness)?;
@@ -55,6 +60,15 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
         print::err(&format!("kept in {}", out.display()));
     }
     Ok(ExitCode::Done)
+}
+
+/// What an engine's completions come to.
+fn measure(args: &EvalArgs, spec: EvalSpec) -> Result<Metrics, Fault> {
+    let mut prepared = Prepared::new(spec.clone()).map_err(fault)?.without_samples();
+    if let Some(seconds) = args.request_timeout {
+        prepared = prepared.with_request_time(Duration::from_secs(seconds.into()));
+    }
+    signals::runtime().map_err(Fault::harness)?.block_on(evaluate(args, &spec, prepared))
 }
 
 /// What would otherwise show only after an evaluation.
@@ -84,9 +98,12 @@ fn check(args: &EvalArgs) -> Result<(), Fault> {
     Ok(())
 }
 
-fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
-    let registry = registry(&args.registry)?;
-    let benchmark = registry.benchmark(&args.benchmark).map_err(Fault::file)?.clone();
+fn spec(
+    args: &EvalArgs,
+    registry: &Registry,
+    benchmark: Entry<Benchmark>,
+    scratch: &Path,
+) -> Result<EvalSpec, Fault> {
     let model = registry.model(&args.model).map_err(Fault::file)?;
     let template = model.value.chat.template_for(benchmark.value.has_tools());
     let chat_template = registry.chat_template(template).map_err(Fault::file)?.value.clone();
@@ -108,13 +125,13 @@ fn spec(args: &EvalArgs, scratch: &Path) -> Result<EvalSpec, Fault> {
         ));
     }
     let connections = args.max_connections.map_or(evaluate.max_connections, |n| n as usize);
-    let grading = grading(args, &registry, &benchmark)?;
+    let grading = grading(args, registry, &benchmark)?;
     Ok(EvalSpec {
         grading,
         data: args.data.clone(),
         chat_template,
         chat: model.value.chat.clone(),
-        asking: asking(args, &registry)?,
+        asking: asking(args, registry)?,
         model_dir: args.model_path.clone(),
         links: Links::Follow,
         tokenizer_dir: base.ok().map(|(dir, _)| dir),
@@ -219,7 +236,7 @@ async fn evaluate(args: &EvalArgs, spec: &EvalSpec, prepared: Prepared) -> Resul
 }
 
 /// Here a model that cannot be evaluated is bad input: nobody is judged.
-fn fault(e: EvalError) -> Fault {
+pub(super) fn fault(e: EvalError) -> Fault {
     let code = match &e {
         EvalError::Start(e) if e.is_model_fault() => ExitCode::Usage,
         EvalError::Start(StartError::Missing { .. }) | EvalError::NoGrader(_) => {
@@ -227,6 +244,8 @@ fn fault(e: EvalError) -> Fault {
         }
         EvalError::Grader(e) if e.kind().is_none() => ExitCode::Usage,
         EvalError::Code(e) if e.is_missing_requirement() => ExitCode::Requirement,
+        EvalError::Script(e) if e.is_missing_requirement() => ExitCode::Requirement,
+        EvalError::Script(ScriptError::Time { .. }) => ExitCode::Usage,
         EvalError::Task(_)
         | EvalError::Model(_)
         | EvalError::Tokenizer { .. }

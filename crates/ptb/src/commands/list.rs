@@ -12,7 +12,10 @@ use crate::print;
 pub(crate) fn run(args: &ListArgs) -> Outcome {
     let registry = registry(&args.registry)?;
     match args.kind {
-        Kind::Benchmarks => tell(args.json, registry.benchmarks(), |b| b.name.clone()),
+        Kind::Benchmarks => tell(args.json, registry.benchmarks(), |b| match b.script() {
+            Some(_) => format!("{} (script)", b.name),
+            None => b.name.clone(),
+        }),
         Kind::Models => tell(args.json, registry.models(), |m| {
             let instruct =
                 m.instruct.as_ref().map(|i| format!(" (instruct: {})", i.hub)).unwrap_or_default();

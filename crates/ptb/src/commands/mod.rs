@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod eval;
+mod eval_script;
 pub(crate) mod list;
 mod next;
 pub(crate) mod random_model;

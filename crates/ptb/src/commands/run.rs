@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ptb_core::cell::RunSpec;
 use ptb_core::failure::ExitCode;
 use ptb_core::files::write_whole;
 use ptb_core::run::Score;
@@ -32,6 +33,13 @@ pub(crate) fn run(args: &RunArgs) -> Ending {
     }
     if experiment.runs.iter().any(|run| run.sandbox == "none" && !run.agent.is_baseline()) {
         print::err("note: sandbox `none`: agents run without isolation, and results say so");
+    }
+    let script = |run: &RunSpec| run.benchmark.value.script().is_some();
+    if let Some(run) = experiment.runs.iter().find(|r| script(r) && !r.agent.is_baseline()) {
+        print::err(&format!(
+            "note: {} is a script: agents see its evaluate.py, so their feedback is `open`, and results say so",
+            run.benchmark.id
+        ));
     }
     let results = results(&args.results)?;
     let folder = experiment_dir(&results, &experiment);

@@ -12,6 +12,10 @@ impl Scorer {
         let told = |message: &str, hint: &str| Some(("[scorer]", message.into(), hint.into()));
         let code = [&self.tests, &self.entry_point];
         match self.kind {
+            kind if kind == ScorerKind::Script || self.script.is_some() => told(
+                "a benchmark.toml cannot have the scorer `script`",
+                "leave benchmark.toml out: a folder with evaluate.py and benchmark.txt is a benchmark of itself",
+            ),
             ScorerKind::Code if code.iter().any(|f| f.is_none()) => told(
                 "the scorer `code` needs `tests` and `entry_point`",
                 "name the fields that hold the tests and the tested function's name",

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::registry::Script;
+
 /// How an answer is scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,9 @@ pub struct Scorer {
     /// Rubric, pairwise: the language model that grades.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grader: Option<Grading>,
+    /// Script: the folder of the program. Never written by hand: the registry finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Script>,
 }
 
 impl Scorer {
@@ -44,6 +49,7 @@ impl Scorer {
             forbidden: None,
             criteria: None,
             grader: None,
+            script: None,
         }
     }
 }
@@ -83,6 +89,8 @@ pub enum ScorerKind {
     Rubric,
     /// A language model compares the reply with a baseline's, twice, with sides changed.
     Pairwise,
+    /// A program of the benchmark's own loads the model, asks it and scores it.
+    Script,
 }
 
 impl ScorerKind {
@@ -93,6 +101,6 @@ impl ScorerKind {
 
     /// Whether samples have a reference answer.
     pub const fn has_answers(self) -> bool {
-        !matches!(self, Self::Rubric | Self::Pairwise | Self::Regex)
+        !matches!(self, Self::Rubric | Self::Pairwise | Self::Regex | Self::Script)
     }
 }

@@ -6,6 +6,7 @@
 //! it; [`super::Isolation`] says so and why.
 
 mod gpu;
+mod home;
 mod model;
 mod python;
 mod sandbox;
@@ -21,6 +22,7 @@ use super::{Engine, Isolation, Launched, Running, Sandboxing, ServeSpec, StartEr
 use crate::client::Endpoint;
 use crate::memory;
 use gpu::Gpu;
+pub use home::{PythonHome, device_environment, gpu_devices};
 use model::Shown;
 use python::Installation;
 use sandbox::Prepared;

@@ -33,6 +33,7 @@ found = {name: version(name) for name in names}
 places = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
 places += [os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))] + sys.path
 print(json.dumps({
+    "executable": sys.executable,
     "python": ".".join(map(str, sys.version_info[:3])),
     "places": [p for p in places if os.path.isabs(p) and os.path.exists(p)],
     "versions": {name: text for name, text in found.items() if text},
@@ -54,6 +55,7 @@ pub(super) struct Installation {
 
 #[derive(Deserialize)]
 struct Description {
+    executable: PathBuf,
     python: String,
     places: Vec<PathBuf>,
     versions: BTreeMap<String, String>,
@@ -135,6 +137,18 @@ fn interpreter(program: &Path) -> Option<PathBuf> {
         None => exec.split_whitespace().next()?,
     };
     Some(PathBuf::from(path)).filter(|path| is_python(path))
+}
+
+/// What a Python of its own needs: the interpreter itself, where the one that was found is a launcher (an
+/// environment's link is not one), with places that a sandbox must show, and versions.
+pub(super) async fn inspect_python(python: &Path) -> Result<Installation, StartError> {
+    let Description { executable, python: version, mut places, mut versions } =
+        describe(python).await?;
+    let program = Some(executable).filter(|path| path.is_absolute() && is_program(path));
+    let program = program.unwrap_or_else(|| python.to_owned());
+    versions.insert("python".to_owned(), version);
+    places.push(program.clone());
+    Ok(Installation { python: Some(program.clone()), places: tidy(places), versions, program })
 }
 
 async fn describe(python: &Path) -> Result<Description, StartError> {

@@ -125,11 +125,7 @@ impl Prepared {
         spec.sizes.tmp = 16 * GIB;
         spec.sizes.home = 16 * GIB;
         spec.sizes.shm = 32 * GIB;
-        let texts = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        spec.env
-            .extend(texts.filter(|(name, _)| PASSED.iter().any(|start| name.starts_with(start))));
+        spec.env.extend(passed());
         let fixed = [
             ("HF_HUB_OFFLINE", "1"),
             ("TRANSFORMERS_OFFLINE", "1"),
@@ -168,6 +164,13 @@ impl Prepared {
         }
         spec
     }
+}
+
+/// Variables of the harness that a server may see.
+pub(super) fn passed() -> impl Iterator<Item = (String, String)> {
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| PASSED.iter().any(|start| name.starts_with(start)))
 }
 
 /// A directory whose path leaves room for a socket's name.
