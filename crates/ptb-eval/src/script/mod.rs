@@ -229,6 +229,7 @@ fn metrics(spec: &ScriptSpec, subject: &Subject, written: Written) -> Metrics {
         benchmark: spec.benchmark.id.clone(),
         accuracy,
         stderr,
+        stderr_clustered: None,
         interval: None,
         n,
         errors: 0,
