@@ -71,8 +71,8 @@ pub enum EvalError {
     },
     /// A benchmark that a language model grades, and nobody who does.
     #[error(
-        "{0} is graded by a language model, and none is named\nhint: export PTB_GRADER_KEY with a key of the default \
-         grader's API, or name another with --grader URL --grader-model NAME (an experiment file has [grader])"
+        "{0} is graded by a language model, and there is no key for the default grader's API\nhint: export PTB_GRADER_KEY, \
+         or name another API with --grader URL --grader-model NAME (an experiment file has [grader])"
     )]
     NoGrader(String),
     /// The language model that grades.

@@ -139,6 +139,13 @@ impl Check<'_> {
             let hint = "give US dollars above 0, such as 2.5, or leave it out";
             return self.fault("spend_limit", "spend_limit is no amount of money", hint);
         }
+        if file.grader.model.as_deref().is_some_and(|model| model.trim().is_empty()) {
+            return self.fault(
+                "[grader]",
+                "the grader's model has no name",
+                "leave `model` out, or name one",
+            );
+        }
         if file.evaluate.gpu_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
             let hint = "give a number above 0 and at most 1, such as 0.4";
             return self.fault("gpu_share", "gpu_share is no share of a GPU's memory", hint);

@@ -43,7 +43,8 @@ impl Formula {
     }
 
     fn bounded(self, mean: f64) -> f64 {
-        if self == Self::Bounded { mean.clamp(0.0, 1.0) } else { mean }
+        // A negative zero becomes a plain one.
+        if self == Self::Bounded { mean.clamp(0.0, 1.0) + 0.0 } else { mean }
     }
 }
 
@@ -87,6 +88,7 @@ pub fn aggregate(formula: Formula, samples: &[SampleScores]) -> Option<Estimate>
     let stderr = match formula {
         Formula::Mean => of_sums(&mut clusters.iter().map(of_sample), clusters.len()),
         Formula::Rows => of_sums(&mut all().map(|x| x - mean), count),
+        Formula::Bounded if clusters.len() == 1 => 0.0,
         Formula::Bounded => deviation(&bootstrap_means(formula, &clusters)),
     };
     Some(Estimate { accuracy: formula.bounded(mean), stderr, n: clusters.len() })

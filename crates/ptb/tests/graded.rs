@@ -262,6 +262,22 @@ fn an_evaluation_waits_for_a_grader_that_comes_back() {
     assert_eq!((done.code, server.count()), (0, 3 * SAMPLES), "{}", done.shown());
 }
 
+/// Silence, and the wish to be left alone for years, are outages: the user's patience ends them.
+#[test]
+fn patience_ends_with_graders_that_hang_or_put_off() {
+    let place = place();
+    let acts = [
+        Act::Hang(Duration::from_secs(60)),
+        Act::Status(429, vec![("retry-after".into(), "99999999".into())], "{}".into()),
+    ];
+    for act in acts {
+        let server = GraderServer::start(move |_| act.clone());
+        let more = ["--grader-patience", "2", "--limit", "2"];
+        let cut = answer(&place, &mut eval(&place, "healthbench", &server.url(), "out", &more));
+        assert_eq!(cut.code, 4, "{}", cut.shown());
+    }
+}
+
 #[test]
 fn keys_credit_and_limits_are_told_apart() {
     let place = place();

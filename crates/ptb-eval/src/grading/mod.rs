@@ -122,12 +122,16 @@ impl Asker {
         };
         let cache = kept.map(|(cache, _)| cache);
         let model = Model { url: url.clone(), name: model.clone(), key: key.clone(), price };
+        let defaults = Options::default();
         let options = Options {
             connections: CONNECTIONS,
+            // Silence is an outage too, and no server's wish to be left alone is longer than the user's patience.
+            request_time: defaults.request_time.min(*patience),
+            longest_pause: defaults.longest_pause.min(*patience),
             patience: *patience,
             spend_limit: *spend_limit,
             spent_before: spent_before + spent,
-            ..Options::default()
+            ..defaults
         };
         Ok(Client::new(model, options, cache)?)
     }
@@ -187,10 +191,18 @@ impl Asker {
     ) -> Result<(Verdict, Option<String>), EvalError> {
         let say = |line: String| tell(Told::Said(line));
         let question = self.questions.of(&self.scorer, sample, place, texts)?;
-        let failure = match self.asked(client, &question, &say, cancel).await {
-            Err(EvalError::Grader(e)) if !e.ends_all() => e,
-            other => return other,
-        };
+        let failure =
+            match self.asked(client, &question, &say, cancel).await {
+                Err(EvalError::Grader(
+                    e @ (LlmError::Invalid { .. } | LlmError::Rejected { .. }),
+                )) if !e.ends_all() => e,
+                // The server's bad day is nobody's fault here.
+                Err(EvalError::Grader(e)) if !e.ends_all() => {
+                    say(format!("{}: no verdict: {e}", question.about));
+                    return Ok((Verdict::None, None));
+                }
+                other => return other,
+            };
         // What a model wrote must neither end the whole nor choose what is left out. So the same question is asked
         // about an empty reply: where that has a verdict, it is this reply that keeps the grader from one.
         let empty = Texts { reply: String::new(), ..texts.clone() };

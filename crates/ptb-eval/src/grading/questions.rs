@@ -111,7 +111,7 @@ impl Questions {
         let (about, values) = match scorer.kind {
             ScorerKind::Rubric => {
                 let criterion = &sample.criteria[place];
-                let about = format!("sample {}, criterion {}", sample.id, place + 1);
+                let about = format!("sample {}, criterion {place}", sample.id);
                 (about, of_rubric(sample, reply, &criterion.text, criterion.points))
             }
             _ => {

@@ -1,6 +1,7 @@
 //! Rubric: the points of the criteria that are met over all positive points (HealthBench, arXiv 2505.08775, section 2).
 
 use super::grade::{Grade, Verdict, Which};
+use super::thought::said;
 use super::{Graded, fenced};
 use crate::data::{Criterion, Sample};
 
@@ -74,7 +75,8 @@ fn positive<'a>(criteria: impl IntoIterator<Item = &'a Criterion>) -> f64 {
 /// # Errors
 /// What is wrong with it.
 pub fn verdict(reply: &str) -> Result<(bool, Option<String>), String> {
-    let value: serde_json::Value = serde_json::from_str(fenced(reply))
+    let reply = said(reply);
+    let value: serde_json::Value = serde_json::from_str(fenced(&reply))
         .map_err(|e| format!("the grader's reply is not JSON ({e})"))?;
     let met = value.get("criteria_met").and_then(serde_json::Value::as_bool);
     let met = met.ok_or("the grader's reply has no `criteria_met` that is true or false")?;
