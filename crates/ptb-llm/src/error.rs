@@ -29,8 +29,8 @@ pub enum LlmError {
     },
     /// There is a limit on what may be spent, and nobody knows what is spent.
     #[error(
-        "no price of {model} is known, so that a spending limit cannot be kept\nhint: add the model's price to the \
-         prices (registry/prices.toml tells their form), or set no limit"
+        "no price of {model} is known, so that a spending limit cannot be kept\nhint: set no limit, or name a \
+         model that registry/prices.toml of the source has a price of"
     )]
     NoPrice {
         /// The model.

@@ -38,7 +38,27 @@ pub(super) fn samples(
         }
         samples.push(sample);
     }
+    unknown_field(benchmark, path, &samples)?;
     Ok(samples)
+}
+
+/// A field of patterns that no record has is misspelt: without patterns every reply would be right.
+fn unknown_field(
+    benchmark: &Entry<Benchmark>,
+    path: &Path,
+    samples: &[Sample],
+) -> Result<(), TaskError> {
+    let scorer = &benchmark.value.scorer;
+    let named = [&scorer.required, &scorer.forbidden].into_iter().flatten();
+    let nowhere = |field: &&String| !samples.iter().any(|s| s.fields.contains_key(*field));
+    match named.into_iter().find(nowhere) {
+        Some(field) if !samples.is_empty() => Err(TaskError::Read {
+            path: path.to_owned(),
+            reason: format!("no record has the field `{field}`, which [scorer] names"),
+            hint: format!("correct the name in {}", benchmark.source),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn sample(
