@@ -1,6 +1,5 @@
 //! A server for measurements: answers every completion and chat after a fixed time with the same words, so that what
-//! is measured is whoever asks. `answering_server MILLISECONDS` prints its address and runs until it is ended; each
-//! request that its connection breaks off before the answer is no loss.
+//! is measured is whoever asks. `answering_server MILLISECONDS` prints its address and runs until it is ended.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for measurements")]
 
