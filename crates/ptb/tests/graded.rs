@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ptb_llm::testing::{Act, ChatRequest, GraderServer};
@@ -393,15 +393,21 @@ fn a_reply_that_keeps_the_grader_from_a_verdict_is_not_left_out() {
         ("healthbench", 403, "<html>You have been blocked</html>"),
         ("arenahardwriting", 400, "{}"),
     ] {
+        // A key that was refused before any reply would be the key's fault: hostile ones are put off until others were.
+        let answered = AtomicUsize::new(0);
         let server = GraderServer::start(move |request| {
             let said = request.said("user");
             let empty = said.contains("assistant>>\n\n<</")
                 || said.contains("reply A>>\n\n<</")
                 || said.contains("reply B>>\n\n<</");
             let hostile = ["number 3 hurts", "number 4 hurts", "line on 3.", "line on 4."];
-            match request.number > 4 && !empty && hostile.iter().any(|h| said.contains(h)) {
+            match !empty && hostile.iter().any(|h| said.contains(h)) {
+                true if answered.load(Relaxed) < 4 => Act::error(503, "busy"),
                 true => Act::Status(status, Vec::new(), body.into()),
-                false => Act::Text(verdict(request)),
+                false => {
+                    answered.fetch_add(1, Relaxed);
+                    Act::Text(verdict(request))
+                }
             }
         });
         let out = format!("{benchmark}-{status}");
