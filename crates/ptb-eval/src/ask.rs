@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use ptb_core::registry::PromptForm;
-use ptb_core::seed::request_seed;
 use ptb_infer::{
     ChatCall, Client, Completion, CompletionRequest, Finished, InferError, Prompt, Running,
 };
@@ -14,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EvalError;
-use crate::prepare::Prepared;
+use crate::prepare::Plan;
 use crate::render::{Asked, as_json};
 use crate::silence::Silence;
 use crate::store::SampleRecord;
@@ -46,22 +45,22 @@ pub(crate) struct Asking<'a> {
     pub(crate) cancel: &'a CancellationToken,
 }
 
-impl Prepared {
-    /// The answer to sample `index` under the run seed of state `state`, not yet graded.
+impl Plan {
+    /// The answer to sample `index` under the run seed at `seed`, not yet graded.
     pub(crate) async fn ask(
         &self,
         asking: &Asking<'_>,
-        (state, index): (usize, usize),
+        (seed, index): (usize, usize),
     ) -> Result<SampleRecord, EvalError> {
-        let state = &self.states[state];
-        let sample = &state.samples[index];
-        let seed = request_seed(state.seed, &sample.request_id, 1, 0);
-        let request = || self.once(asking, (sample, &state.asked[index]), seed);
+        let of_seed = &self.seeds[seed];
+        let (sample, asked) = (&of_seed.samples[index], &of_seed.asked[index]);
+        let seed = of_seed.request_seed(sample);
+        let request = || self.once(asking, (sample, asked), seed);
         let completion = asking.patiently(None, request).await?;
         let reduced = asking.max_tokens < self.spec.max_tokens;
         Ok(SampleRecord {
             id: sample.id.clone(),
-            key: state.keys.get(&sample.id).cloned().unwrap_or_default(),
+            key: self.key(of_seed, (sample, asked)),
             seed,
             truncated: completion.finish == Finished::Length,
             reduced_to: reduced.then_some(asking.max_tokens),

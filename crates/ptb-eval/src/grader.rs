@@ -30,6 +30,11 @@ impl Grader {
         Ok(Self { scorer: scorer.clone(), form, pool })
     }
 
+    /// Whether grading is nothing but reading: it takes no time to speak of and no chance.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.pool.is_none()
+    }
+
     /// What runs programs, for records; none where none are run.
     pub(crate) fn provenance(&self) -> Option<Value> {
         let pool = self.pool.as_ref()?;

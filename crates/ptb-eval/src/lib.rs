@@ -19,6 +19,7 @@
 mod ask;
 mod error;
 mod evaluation;
+mod finish;
 mod grader;
 mod grading;
 pub mod inspect;
@@ -30,6 +31,7 @@ mod provenance;
 mod render;
 mod rescore;
 mod script;
+mod seed;
 mod serve;
 mod shared;
 mod silence;

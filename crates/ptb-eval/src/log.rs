@@ -6,19 +6,19 @@ use serde_json::{Map, Value, json};
 
 use crate::error::EvalError;
 use crate::inspect::{self, Dataset, Entry, Log, LogError};
-use crate::prepare::{Prepared, SeedState};
+use crate::prepare::{Plan, SeedPlan};
 use crate::provenance::engines_before;
 use crate::store::SampleRecord;
 
-impl Prepared {
+impl Plan {
     /// Writes a seed's log. `metrics` are those of this seed alone.
     pub(crate) fn write_log(
         &self,
-        state: &SeedState,
+        of_seed: &SeedPlan,
         records: &[SampleRecord],
         metrics: &Metrics,
     ) -> Result<(), EvalError> {
-        let (benchmark, seed) = (&self.spec.benchmark, state.seed);
+        let (benchmark, seed) = (&self.spec.benchmark, of_seed.seed);
         let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
         let engines = engines_before(&self.spec.out);
         let model = self.spec.model_dir.file_name().unwrap_or_default().to_string_lossy();
@@ -51,7 +51,7 @@ impl Prepared {
             let prompter = self.prompter.as_ref();
             prompter.and_then(|p| p.messages(sample).ok()).unwrap_or_default().into()
         };
-        let entries = records.iter().zip(state.pairs()).zip(&all);
+        let entries = records.iter().zip(of_seed.pairs()).zip(&all);
         let entries = entries.map(|((record, (sample, _)), (grades, metadata))| Entry {
             id: &record.id,
             epoch: 1,

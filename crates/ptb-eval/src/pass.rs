@@ -1,6 +1,7 @@
 //! Passes over the missing completions: each asks one engine for all of them, and the next one, with a fresh engine
 //! and in the end with fewer tokens, for what the last one could not get.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -9,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Asking, Manner};
 use crate::error::EvalError;
-use crate::prepare::{Prepared, SeedState};
+use crate::finish::Finishing;
+use crate::prepare::Prepared;
 use crate::provenance::note_engine;
 use crate::serve::{Serve, Told};
 use crate::silence::Silence;
+use crate::store::SampleRecord;
 
 /// Passes with the benchmark's own token limit, with the first lower one, and with each further one.
 const ATTEMPTS: [usize; 3] = [4, 3, 2];
@@ -32,22 +35,23 @@ pub(crate) fn passes(max_tokens: u32, ladder: &[u32]) -> Vec<u32> {
 
 impl Prepared {
     /// Asks for every completion that is missing. One that is there is not asked for again, on whatever rung it was
-    /// made.
+    /// made. A seed that has all is handed over at once, where that keeps nothing from the engine.
     pub(crate) async fn ask_all(
         &mut self,
         serve: &mut dyn Serve,
+        finishing: &mut Finishing,
         tell: &(dyn Fn(Told) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(), EvalError> {
-        let level = Level::new(self.spec.max_connections);
-        let passes = passes(self.spec.max_tokens, &self.spec.benchmark.value.evaluate.ladder);
+        let spec = &self.plan.spec;
+        let level = Level::new(spec.max_connections);
+        let passes = passes(spec.max_tokens, &spec.benchmark.value.evaluate.ladder);
         for (i, max_tokens) in passes.iter().enumerate() {
             if self.missing() == 0 {
                 return Ok(());
             }
-            let Err(failure) = self.pass(serve, *max_tokens, &level, tell, cancel).await else {
-                continue;
-            };
+            let pass = self.pass(serve, (*max_tokens, &level), finishing, tell, cancel);
+            let Err(failure) = pass.await else { continue };
             let again = serve.starts() && failure.may_pass();
             let Some(next) = passes.get(i + 1).filter(|_| again) else {
                 return Err(failure);
@@ -71,8 +75,8 @@ impl Prepared {
     async fn pass(
         &mut self,
         serve: &mut dyn Serve,
-        max_tokens: u32,
-        level: &Level,
+        (max_tokens, level): (u32, &Level),
+        finishing: &mut Finishing,
         tell: &(dyn Fn(Told) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<(), EvalError> {
@@ -86,58 +90,62 @@ impl Prepared {
             () = waited_for(&name, tell) => return Err(EvalError::Cancelled),
             engine = serve.engine() => engine?,
         };
-        note_engine(&self.spec.out, &name, engine)?;
+        let plan = Arc::clone(&self.plan);
+        note_engine(&plan.spec.out, &name, engine)?;
         let client = engine.client(self.request_time)?;
         let silence = Silence::new(self.request_time, tell);
         let manner = Manner::Tokens;
         let mut asking = Asking { engine, client, manner, max_tokens, level, silence, cancel };
-        asking.manner = self.manner(&asking).await?;
-        let missing = self.missing_places();
-        let most = self.spec.max_connections;
+        asking.manner = plan.manner(&asking).await?;
+        let most = plan.spec.max_connections;
         let at_once = asking.engine.connections().map_or(most, |n| n.min(most)).max(1);
-        let mut stores = std::mem::take(&mut self.stores);
-        let (mut fresh, mut end) = (Vec::with_capacity(missing.len()), Ok(()));
-        let (this, total) = (&*self, self.total() as u64);
-        let mut answers = futures::stream::iter(missing)
+        let mut answers = futures::stream::iter(self.missing_places())
             .map(|place| {
-                let asking = &asking;
-                async move { (place, this.ask(asking, place).await) }
+                let (asking, plan) = (&asking, &*plan);
+                async move { (place, plan.ask(asking, place).await) }
             })
             .buffer_unordered(at_once);
-        let mut done = total - this.missing() as u64;
-        while let Some(((state, _), answer)) = answers.next().await {
-            let kept = answer.and_then(|record| {
-                stores[state].append(&record)?;
-                Ok(record)
-            });
-            match kept {
-                Ok(record) => fresh.push((state, record)),
-                Err(e) => {
-                    end = Err(e);
-                    break;
-                }
+        let (total, mut end) = (self.total() as u64, Ok(()));
+        let mut done = total - self.missing() as u64;
+        while let Some((place, answer)) = answers.next().await {
+            if let Err(e) = answer.and_then(|record| self.keep(place, record, finishing)) {
+                end = Err(e);
+                break;
             }
             done += 1;
             tell(Told::Count { done, total });
         }
         drop(answers);
-        if let (Err(EvalError::Engine(_)), Some(words)) = (&end, asking.engine.last_words().await) {
-            end = Err(EvalError::Died { engine: name, words, hint });
+        match (end, asking.engine.last_words().await) {
+            (Err(EvalError::Engine(_)), Some(words)) => {
+                Err(EvalError::Died { engine: name, words, hint })
+            }
+            (end, _) => end,
         }
-        self.stores = stores;
-        for (state, record) in fresh {
-            self.states[state].kept.insert(record.id.clone(), record);
-        }
-        end
     }
 
-    /// Places (state, sample) of missing completions, in the order in which they are asked.
+    /// Keeps a completion. A seed's last one hands it over, unless grading runs programs, which would take the
+    /// engine's cores and have time limits of their own, or asks a grader.
+    fn keep(
+        &mut self,
+        (seed, place): (usize, usize),
+        record: SampleRecord,
+        finishing: &mut Finishing,
+    ) -> Result<(), EvalError> {
+        let Some(work) = self.seeds[seed].as_mut() else { return Ok(()) };
+        work.keep(place, record)?;
+        let at_once = self.plan.grader.only_reads() && self.plan.asker.is_none();
+        let whole = at_once && work.missing() == 0;
+        if let Some(work) = whole.then(|| self.seeds[seed].take()).flatten() {
+            finishing.begin(seed, work);
+        }
+        Ok(())
+    }
+
+    /// Places (seed, sample) of missing completions, in the order in which they are asked: one seed after the other.
     fn missing_places(&self) -> Vec<(usize, usize)> {
-        let of_state = |(s, state): (usize, &SeedState)| {
-            let missing = |i: &usize| !state.kept.contains_key(&state.samples[*i].id);
-            (0..self.count).filter(missing).map(|i| (s, i)).collect::<Vec<_>>()
-        };
-        self.states.iter().enumerate().flat_map(of_state).collect()
+        let works = self.seeds.iter().enumerate().filter_map(|(i, work)| Some((i, work.as_ref()?)));
+        works.flat_map(|(seed, work)| work.missing_places().map(move |i| (seed, i))).collect()
     }
 }
 

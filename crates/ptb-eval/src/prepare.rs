@@ -1,6 +1,5 @@
 //! Everything about an evaluation that needs no engine.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::error::{EvalError, of_model};
 use crate::grader::Grader;
 use crate::grading::{Asker, GraderSpec};
 use crate::render::{Asked, Render, encode};
-use crate::store::{SampleRecord, Store};
+use crate::seed::SeedWork;
 
 /// Longest time that one request may take, queueing included: a 4000-token answer on a slow machine.
 const REQUEST_TIME: Duration = Duration::from_secs(3600);
@@ -56,49 +55,60 @@ pub struct EvalSpec {
     pub out: PathBuf,
 }
 
-/// One seed's completions: the keys they must have, and those that are there.
+/// What an evaluation asks, and how; nothing of it changes while it is asked.
 #[derive(Debug)]
-pub(crate) struct SeedState {
-    pub(crate) seed: u64,
-    /// The samples under this seed, and what those that are asked are rendered to, in one order.
-    pub(crate) samples: Arc<[Sample]>,
-    pub(crate) asked: Arc<[Asked]>,
-    pub(crate) keys: HashMap<String, String>,
-    pub(crate) kept: HashMap<String, SampleRecord>,
-}
-
-impl SeedState {
-    /// Each sample that is asked, with what it is rendered to.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Sample, &Asked)> {
-        self.samples.iter().zip(&*self.asked)
-    }
-}
-
-/// An evaluation, ready to ask an engine.
-#[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Plan {
     pub(crate) spec: EvalSpec,
     pub(crate) dataset: Dataset,
     /// Samples of each seed.
     pub(crate) count: usize,
+    pub(crate) seeds: Vec<SeedPlan>,
     /// What an engine that takes ids is tried with.
     pub(crate) probe: Vec<u32>,
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
     pub(crate) context: usize,
     pub(crate) weights_sha256: String,
-    pub(crate) states: Vec<SeedState>,
-    pub(crate) stores: Vec<Store>,
+    tokenizer_sha256: String,
     pub(crate) settings: Value,
     pub(crate) grader: Grader,
     pub(crate) asker: Option<Asker>,
     /// What makes chat messages; none where the prompt is plain text.
     pub(crate) prompter: Option<Prompter>,
+    /// When the evaluation was asked for.
+    pub(crate) created: jiff::Timestamp,
+}
+
+/// One seed of a plan.
+#[derive(Debug)]
+pub(crate) struct SeedPlan {
+    pub(crate) seed: u64,
+    /// The samples under this seed, and what those that are asked are rendered to, in one order.
+    pub(crate) samples: Arc<[Sample]>,
+    pub(crate) asked: Arc<[Asked]>,
+}
+
+impl SeedPlan {
+    /// Each sample that is asked, with what it is rendered to.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Sample, &Asked)> {
+        self.samples.iter().zip(&*self.asked)
+    }
+
+    /// The seed of the request that asks a sample.
+    pub(crate) fn request_seed(&self, sample: &Sample) -> u32 {
+        request_seed(self.seed, &sample.request_id, 1, 0)
+    }
+}
+
+/// An evaluation, ready to ask an engine.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) plan: Arc<Plan>,
+    /// What is there of each seed; none of one that was handed over to be finished.
+    pub(crate) seeds: Vec<Option<SeedWork>>,
     pub(crate) request_time: Duration,
     /// Whether somebody looks at single answers.
     pub(crate) samples_wanted: bool,
-    /// When the evaluation was asked for.
-    pub(crate) created: jiff::Timestamp,
 }
 
 /// What a completion depends on beside its prompt and seed.
@@ -129,28 +139,15 @@ impl Prepared {
         let grader = Grader::start(scorer, spec.chat.tool_calls)?;
         let stop = stops(&spec).to_vec();
         let settings = settings(&spec, &sampling, &stop);
-        let (mut states, mut stores) = (Vec::new(), Vec::new());
+        let mut plans: Vec<SeedPlan> = Vec::new();
         // Without chance in sampling every seed would give the same completions; and verdicts cost money.
         let seeds =
             if sampling.is_greedy() || asker.is_some() { spec.seeds.get(..1) } else { None };
         for &seed in seeds.unwrap_or(&spec.seeds) {
             let render = Render { spec: &spec, dataset: &dataset, tokenizer: &tokenizer, count };
             let samples = dataset.asked_under(seed);
-            let asked = render.under(&samples, states.last())?;
-            let key = |(sample, asked): (&Sample, &Asked)| {
-                let key = Key {
-                    weights: &weights_sha256,
-                    tokenizer: &tokenizer_sha256,
-                    settings: &settings,
-                    prompt: &asked.sha256,
-                    seed: request_seed(seed, &sample.request_id, 1, 0),
-                };
-                (sample.id.clone(), sha256_hex(&serde_json::to_vec(&key).unwrap_or_default()))
-            };
-            let keys: HashMap<String, String> = samples.iter().zip(&*asked).map(key).collect();
-            let (store, kept) = Store::open(&spec.out.join(seed.to_string()), &keys)?;
-            states.push(SeedState { seed, samples, asked, keys, kept });
-            stores.push(store);
+            let asked = render.under(&samples, plans.last())?;
+            plans.push(SeedPlan { seed, samples, asked });
         }
         let prompter = match spec.asking.prompt {
             PromptForm::Chat => Some(Prompter::new(&spec.benchmark, &dataset)?),
@@ -159,26 +156,27 @@ impl Prepared {
         // Few-shot examples are filled in: thousands of others need not be held.
         dataset.forget_train();
         let probe = encode(&spec, &tokenizer, "1")?;
-        let context = config.max_positions;
-        Ok(Self {
+        let plan = Plan {
             spec,
             dataset,
             count,
+            seeds: plans,
             probe,
             sampling,
             stop,
-            context,
+            context: config.max_positions,
             weights_sha256,
-            states,
-            stores,
+            tokenizer_sha256,
             settings,
             grader,
             asker,
             prompter,
-            request_time: REQUEST_TIME,
-            samples_wanted: true,
             created: jiff::Timestamp::now(),
-        })
+        };
+        let seeds = plan.seeds.iter().map(|seed| SeedWork::open(&plan, seed).map(Some));
+        let seeds = seeds.collect::<Result<_, _>>()?;
+        let plan = Arc::new(plan);
+        Ok(Self { plan, seeds, request_time: REQUEST_TIME, samples_wanted: true })
     }
 
     /// Another bound for the time of one request than an hour, waiting in the server's queue included.
@@ -197,29 +195,44 @@ impl Prepared {
 
     /// Completions in all.
     pub fn total(&self) -> usize {
-        self.count * self.states.len()
+        self.plan.count * self.plan.seeds.len()
     }
 
     /// Completions that an engine must still make.
     pub fn missing(&self) -> usize {
-        self.total() - self.states.iter().map(|s| s.kept.len()).sum::<usize>()
+        self.seeds.iter().flatten().map(SeedWork::missing).sum()
     }
 
     /// Tokens of the longest prompt with its completion, at most what the model has positions for.
     pub fn context_needed(&self) -> usize {
-        let asked = self.states.iter().flat_map(|s| &s.asked[..]);
+        let plan = &self.plan;
+        let asked = plan.seeds.iter().flat_map(|s| &s.asked[..]);
         let longest = asked.map(Asked::len).max().unwrap_or(0);
-        (longest + self.spec.max_tokens as usize).min(self.context)
+        (longest + plan.spec.max_tokens as usize).min(plan.context)
     }
 
     /// SHA-256 over the submission's weights.
     pub fn weights_sha256(&self) -> &str {
-        &self.weights_sha256
+        &self.plan.weights_sha256
     }
 
     /// SHA-256 over the data that samples come from.
     pub fn data_sha256(&self) -> &str {
-        &self.dataset.sha256
+        &self.plan.dataset.sha256
+    }
+}
+
+impl Plan {
+    /// SHA-256 over everything that makes a sample's completion.
+    pub(crate) fn key(&self, seed: &SeedPlan, (sample, asked): (&Sample, &Asked)) -> String {
+        let key = Key {
+            weights: &self.weights_sha256,
+            tokenizer: &self.tokenizer_sha256,
+            settings: &self.settings,
+            prompt: &asked.sha256,
+            seed: seed.request_seed(sample),
+        };
+        sha256_hex(&serde_json::to_vec(&key).unwrap_or_default())
     }
 }
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::EvalError;
-use crate::prepare::{EvalSpec, SeedState};
+use crate::prepare::{EvalSpec, SeedPlan};
 use crate::shared::Shared;
 
 /// The day that chat templates which ask for it are told: prompts must not change with the calendar.
@@ -59,7 +59,7 @@ impl Render<'_> {
     pub(crate) fn under(
         &self,
         samples: &Arc<[Sample]>,
-        before: Option<&SeedState>,
+        before: Option<&SeedPlan>,
     ) -> Result<Arc<[Asked]>, EvalError> {
         if let Some(same) = before.filter(|b| Arc::ptr_eq(&b.samples, samples)) {
             return Ok(Arc::clone(&same.asked));

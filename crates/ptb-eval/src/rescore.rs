@@ -32,31 +32,35 @@ pub fn rescore(
     }
     let dataset = load(benchmark, data)?;
     let grader = Grader::start(&benchmark.value.scorer, form)?;
-    let mut by_seed = Vec::new();
+    let (mut by_seed, mut first, mut complete) = (Vec::new(), None, true);
     for seed in &old.seeds {
         let samples = dataset.asked_under(seed.seed);
-        let samples: HashMap<&str, &Sample> = samples.iter().map(|s| (s.id.as_str(), s)).collect();
+        let samples_by_id: HashMap<&str, &Sample> =
+            samples.iter().map(|s| (s.id.as_str(), s)).collect();
         let path = folder.join(seed.seed.to_string()).join("samples.jsonl");
         let records = read_log::<SampleRecord>(&path)?;
-        whole(&records, &samples, &old, dataset.samples.len())
+        whole(&records, &samples_by_id, &old, dataset.samples.len())
             .map_err(|reason| EvalError::Damaged { path, reason })?;
-        let records = records.into_par_iter().map(|record| match samples.get(record.id.as_str()) {
+        let graded = |record: SampleRecord| match samples_by_id.get(record.id.as_str()) {
             Some(sample) => grader.graded(record, sample),
             None => record,
-        });
-        by_seed.push(Graded { seed: seed.seed, records: records.collect() });
+        };
+        let records: Vec<SampleRecord> = records.into_par_iter().map(graded).collect();
+        complete &= records.len() == dataset.samples.len();
+        by_seed.push(Graded::new(seed.seed, &records, &dataset.samples));
+        first.get_or_insert(records);
     }
     let facts = Facts {
         benchmark,
         weights_sha256: &old.weights_sha256,
         data_sha256: &dataset.sha256,
         settings: &old.sampling,
-        complete: by_seed.iter().all(|g| g.records.len() == dataset.samples.len()),
+        complete,
         samples: &dataset.samples,
         grader: old.grader.clone(),
     };
     let metrics = tally(&facts, &by_seed)?;
-    Ok((by_seed.into_iter().next().map(|g| g.records).unwrap_or_default(), metrics))
+    Ok((first.unwrap_or_default(), metrics))
 }
 
 /// Whether these are the records of all samples that were asked, each once: with some left out, or twice there, the

@@ -6,17 +6,63 @@ use ptb_core::registry::{Benchmark, Entry};
 use ptb_core::run::{Metrics, Part, SeedMetrics};
 use ptb_tasks::data::Sample;
 use ptb_tasks::metrics::{Formula, SampleScores, aggregate, bootstrap_interval};
+use ptb_tasks::score::Grade;
 use ptb_tasks::score::rubric::Points;
 use serde_json::Value;
 
 use crate::error::EvalError;
 use crate::store::SampleRecord;
 
-/// One seed's records, graded, in the samples' order.
+/// One seed's records as far as metrics are made of them, in the samples' order.
 #[derive(Debug)]
 pub(crate) struct Graded {
     pub(crate) seed: u64,
-    pub(crate) records: Vec<SampleRecord>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+impl Graded {
+    /// What metrics need of `records`, which were graded. Records of other samples than `samples` are left out.
+    pub(crate) fn new(seed: u64, records: &[SampleRecord], samples: &[Sample]) -> Self {
+        let place = |(i, s): (usize, &'_ Sample)| (s.id.clone(), i);
+        let place_of: HashMap<String, usize> = samples.iter().enumerate().map(place).collect();
+        let mark = |r: &SampleRecord| Some(Mark::new(r, *place_of.get(&r.id)?));
+        Self { seed, marks: records.iter().filter_map(mark).collect() }
+    }
+}
+
+/// What metrics need of a graded record: hundreds of thousands of these are held where the records are not.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    /// The sample's place in the dataset.
+    sample: usize,
+    score: Option<f64>,
+    /// What metrics are over: the record's rows, else its score; nothing where it has none.
+    rows: Box<[f64]>,
+    grades: Box<[Grade]>,
+    error: Option<Box<str>>,
+    answered: bool,
+    truncated: bool,
+    reduced: bool,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+impl Mark {
+    fn new(record: &SampleRecord, sample: usize) -> Self {
+        let score = record.score.filter(|_| record.rows.is_empty());
+        Self {
+            sample,
+            score: record.score,
+            rows: record.rows.iter().copied().chain(score).collect(),
+            grades: record.grades.as_slice().into(),
+            error: record.error.as_deref().map(Box::from),
+            answered: record.answer.is_some(),
+            truncated: record.truncated,
+            reduced: record.reduced_to.is_some(),
+            prompt_tokens: record.prompt_tokens,
+            completion_tokens: record.completion_tokens,
+        }
+    }
 }
 
 /// What metrics tell beside their numbers.
@@ -39,31 +85,29 @@ impl Facts<'_> {
     }
 }
 
-/// What metrics are over: a record's rows, else its score; nothing where it has none.
-fn rows(record: &SampleRecord) -> impl Iterator<Item = f64> {
-    let score = record.score.filter(|_| record.rows.is_empty());
-    record.rows.iter().copied().chain(score)
-}
-
 /// The metrics over all seeds; every seed has the same samples.
 pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, EvalError> {
-    let all = || by_seed.iter().flat_map(|g| &g.records);
-    let samples = by_seed.first().map_or(0, |g| g.records.len());
+    let all = || by_seed.iter().flat_map(|g| &g.marks);
+    let samples = by_seed.first().map_or(0, |g| g.marks.len());
     let scores: Vec<SampleScores> = (0..samples)
         .map(|index| SampleScores {
             index,
-            scores: by_seed.iter().filter_map(|g| g.records.get(index)).flat_map(rows).collect(),
+            scores: by_seed
+                .iter()
+                .filter_map(|g| g.marks.get(index))
+                .flat_map(|m| m.rows.iter().copied())
+                .collect(),
         })
         .collect();
-    let first_error = || all().find_map(|r| r.error.clone()).unwrap_or_default();
+    let first_error = || all().find_map(|m| m.error.clone()).unwrap_or_default().into_string();
     let formula = facts.formula();
     let estimate = aggregate(formula, &scores).ok_or_else(|| EvalError::Nothing(first_error()))?;
     let seeds = by_seed.iter().map(|g| {
-        let scores: Vec<f64> = g.records.iter().flat_map(rows).collect();
-        let n = g.records.iter().filter(|r| r.score.is_some()).count();
+        let scores: Vec<f64> = g.marks.iter().flat_map(|m| m.rows.iter().copied()).collect();
+        let n = g.marks.iter().filter(|m| m.score.is_some()).count();
         SeedMetrics { seed: g.seed, accuracy: formula.accuracy(&scores), n }
     });
-    let count = |test: fn(&SampleRecord) -> bool| all().filter(|r| test(r)).count();
+    let count = |test: fn(&Mark) -> bool| all().filter(|r| test(r)).count();
     Ok(Metrics {
         benchmark: facts.benchmark.id.clone(),
         accuracy: estimate.accuracy,
@@ -73,12 +117,12 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
             .flatten(),
         interval: bootstrap_interval(formula, &scores),
         n: estimate.n,
-        errors: count(|r| r.error.is_some()),
-        truncated: count(|r| r.truncated),
-        reduced: count(|r| r.reduced_to.is_some()),
-        unparsed: count(|r| r.answer.is_none() && r.error.is_none()),
-        prompt_tokens: all().map(|r| r.prompt_tokens).sum(),
-        completion_tokens: all().map(|r| r.completion_tokens).sum(),
+        errors: count(|m| m.error.is_some()),
+        truncated: count(|m| m.truncated),
+        reduced: count(|m| m.reduced),
+        unparsed: count(|m| !m.answered && m.error.is_none()),
+        prompt_tokens: all().map(|m| m.prompt_tokens).sum(),
+        completion_tokens: all().map(|m| m.completion_tokens).sum(),
         breakdowns: breakdowns(facts, by_seed),
         complete: facts.complete,
         seeds: seeds.collect(),
@@ -93,11 +137,9 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
 /// Accuracies by what the benchmark names: the values of a field, else the tags that begin so, of samples and of a
 /// rubric's criteria. A sample without such a field or tag is in no part, and a name without parts is left out.
 fn breakdowns(facts: &Facts<'_>, by_seed: &[Graded]) -> BTreeMap<String, BTreeMap<String, Part>> {
-    let sample_of: HashMap<&str, &Sample> =
-        facts.samples.iter().map(|s| (s.id.as_str(), s)).collect();
-    let all = by_seed.iter().flat_map(|g| &g.records);
-    let pairs: Vec<(&SampleRecord, &Sample)> =
-        all.filter_map(|r| Some((r, *sample_of.get(r.id.as_str())?))).collect();
+    let all = by_seed.iter().flat_map(|g| &g.marks);
+    let pairs: Vec<(&Mark, &Sample)> =
+        all.filter_map(|m| Some((m, facts.samples.get(m.sample)?))).collect();
     let of_name = |name: &String| {
         let mut parts = by_value(facts.formula(), &pairs, name);
         parts.extend(by_criterion(&pairs, name));
@@ -108,44 +150,40 @@ fn breakdowns(facts: &Facts<'_>, by_seed: &[Graded]) -> BTreeMap<String, BTreeMa
 }
 
 /// The parts of samples by a field's value, or by their tags.
-fn by_value(
-    formula: Formula,
-    pairs: &[(&SampleRecord, &Sample)],
-    name: &str,
-) -> BTreeMap<String, Part> {
-    let mut parts: BTreeMap<String, (HashSet<&str>, Vec<f64>)> = BTreeMap::new();
-    for (record, sample) in pairs.iter().filter(|(record, _)| record.score.is_some()) {
+fn by_value(formula: Formula, pairs: &[(&Mark, &Sample)], name: &str) -> BTreeMap<String, Part> {
+    let mut parts: BTreeMap<String, (HashSet<usize>, Vec<f64>)> = BTreeMap::new();
+    for (mark, sample) in pairs.iter().filter(|(mark, _)| mark.score.is_some()) {
         let values = match sample.fields.get(name) {
             Some(value) => vec![value.as_str().map_or_else(|| value.to_string(), str::to_owned)],
             None => sample.tags.iter().filter_map(|tag| value_of(tag, name)).collect(),
         };
         for value in values {
-            let (ids, scores) = parts.entry(value).or_default();
-            ids.insert(&record.id);
-            scores.extend(rows(record));
+            let (places, scores) = parts.entry(value).or_default();
+            places.insert(mark.sample);
+            scores.extend(&mark.rows);
         }
     }
-    let part = |(ids, scores): (HashSet<&str>, Vec<f64>)| Part {
+    let part = |(places, scores): (HashSet<usize>, Vec<f64>)| Part {
         accuracy: formula.accuracy(&scores),
-        n: ids.len(),
+        n: places.len(),
     };
     parts.into_iter().map(|(value, of)| (value, part(of))).collect()
 }
 
 /// The parts of a rubric by the tags of its criteria: points met over positive points, over all replies together.
-fn by_criterion(pairs: &[(&SampleRecord, &Sample)], name: &str) -> BTreeMap<String, Part> {
-    let graded = || pairs.iter().filter(|(record, _)| record.score.is_some());
+fn by_criterion(pairs: &[(&Mark, &Sample)], name: &str) -> BTreeMap<String, Part> {
+    let graded = || pairs.iter().filter(|(mark, _)| mark.score.is_some());
     let tags = graded().flat_map(|(_, sample)| &sample.criteria).flat_map(|c| &c.tags);
     let values: BTreeMap<&String, String> =
         tags.filter_map(|tag| Some((tag, value_of(tag, name)?))).collect();
     let part = |tag: &String| {
-        let (mut points, mut ids) = (Points::default(), HashSet::new());
-        for (record, sample) in graded() {
-            if points.add(sample, &record.grades, tag) {
-                ids.insert(&record.id);
+        let (mut points, mut places) = (Points::default(), HashSet::new());
+        for (mark, sample) in graded() {
+            if points.add(sample, &mark.grades, tag) {
+                places.insert(mark.sample);
             }
         }
-        Some(Part { accuracy: points.share()?, n: ids.len() })
+        Some(Part { accuracy: points.share()?, n: places.len() })
     };
     values.into_iter().filter_map(|(tag, value)| Some((value, part(tag)?))).collect()
 }
