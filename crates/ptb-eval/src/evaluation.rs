@@ -116,7 +116,7 @@ impl Prepared {
             note_grading(out, entry)?;
         }
         result?;
-        work.records = pairs.into_iter().map(|(record, _)| Some(record)).collect();
+        work.put_back(pairs.into_iter().map(|(record, _)| record));
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use crate::store::{SampleRecord, Store};
 /// The completions of one seed that are there, and where further ones are kept.
 #[derive(Debug)]
 pub(crate) struct SeedWork {
-    /// By the place of their samples.
-    pub(crate) records: Vec<Option<SampleRecord>>,
+    /// By the place of their samples. Most places of most seeds are empty most of the time.
+    records: Vec<Option<Box<SampleRecord>>>,
     missing: usize,
     pub(crate) store: Store,
 }
@@ -25,7 +25,7 @@ impl SeedWork {
         let wanted: HashMap<String, String> = wanted.collect();
         let dir = plan.spec.out.join(seed.seed.to_string());
         let (store, mut kept) = Store::open(&dir, &wanted)?;
-        let records: Vec<_> = seed.pairs().map(|(s, _)| kept.remove(&s.id)).collect();
+        let records: Vec<_> = seed.pairs().map(|(s, _)| kept.remove(&s.id).map(Box::new)).collect();
         let missing = records.iter().filter(|r| r.is_none()).count();
         Ok(Self { records, missing, store })
     }
@@ -44,15 +44,20 @@ impl SeedWork {
     /// Keeps the completion of the sample at `place`.
     pub(crate) fn keep(&mut self, place: usize, record: SampleRecord) -> Result<(), FileError> {
         self.store.append(&record)?;
-        if self.records[place].replace(record).is_none() {
+        if self.records[place].replace(Box::new(record)).is_none() {
             self.missing -= 1;
         }
         Ok(())
     }
 
+    /// Puts records back, which were taken out.
+    pub(crate) fn put_back(&mut self, records: impl Iterator<Item = SampleRecord>) {
+        self.records = records.map(|record| Some(Box::new(record))).collect();
+    }
+
     /// Takes out all records, each with its sample.
     pub(crate) fn take_pairs<'a>(&mut self, seed: &'a SeedPlan) -> Vec<(SampleRecord, &'a Sample)> {
         let records = self.records.drain(..).zip(&*seed.samples);
-        records.filter_map(|(record, sample)| Some((record?, sample))).collect()
+        records.filter_map(|(record, sample)| Some((*record?, sample))).collect()
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Mark {
     /// The sample's place in the dataset.
     sample: usize,
     score: Option<f64>,
-    /// What metrics are over: the record's rows, else its score; nothing where it has none.
+    /// What metrics are over where it is not the score.
     rows: Box<[f64]>,
     grades: Box<[Grade]>,
     error: Option<Box<str>>,
@@ -49,11 +49,10 @@ pub(crate) struct Mark {
 
 impl Mark {
     fn new(record: &SampleRecord, sample: usize) -> Self {
-        let score = record.score.filter(|_| record.rows.is_empty());
         Self {
             sample,
             score: record.score,
-            rows: record.rows.iter().copied().chain(score).collect(),
+            rows: record.rows.as_slice().into(),
             grades: record.grades.as_slice().into(),
             error: record.error.as_deref().map(Box::from),
             answered: record.answer.is_some(),
@@ -62,6 +61,12 @@ impl Mark {
             prompt_tokens: record.prompt_tokens,
             completion_tokens: record.completion_tokens,
         }
+    }
+
+    /// What metrics are over: its rows, else its score; nothing where it has none.
+    fn rows(&self) -> impl Iterator<Item = f64> {
+        let score = self.score.filter(|_| self.rows.is_empty());
+        self.rows.iter().copied().chain(score)
     }
 }
 
@@ -95,7 +100,7 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
             scores: by_seed
                 .iter()
                 .filter_map(|g| g.marks.get(index))
-                .flat_map(|m| m.rows.iter().copied())
+                .flat_map(Mark::rows)
                 .collect(),
         })
         .collect();
@@ -103,7 +108,7 @@ pub(crate) fn tally(facts: &Facts<'_>, by_seed: &[Graded]) -> Result<Metrics, Ev
     let formula = facts.formula();
     let estimate = aggregate(formula, &scores).ok_or_else(|| EvalError::Nothing(first_error()))?;
     let seeds = by_seed.iter().map(|g| {
-        let scores: Vec<f64> = g.marks.iter().flat_map(|m| m.rows.iter().copied()).collect();
+        let scores: Vec<f64> = g.marks.iter().flat_map(Mark::rows).collect();
         let n = g.marks.iter().filter(|m| m.score.is_some()).count();
         SeedMetrics { seed: g.seed, accuracy: formula.accuracy(&scores), n }
     });
@@ -160,7 +165,7 @@ fn by_value(formula: Formula, pairs: &[(&Mark, &Sample)], name: &str) -> BTreeMa
         for value in values {
             let (places, scores) = parts.entry(value).or_default();
             places.insert(mark.sample);
-            scores.extend(&mark.rows);
+            scores.extend(mark.rows());
         }
     }
     let part = |(places, scores): (HashSet<usize>, Vec<f64>)| Part {
