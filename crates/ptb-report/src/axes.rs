@@ -45,6 +45,10 @@ pub(crate) const ASKED: &str = "asked";
 /// Axis whose values are a benchmark's own: compared within one benchmark alone.
 const FEW_SHOT: &str = "few-shot prompt";
 
+/// Axes of benchmarks that a language model grades alone: what others scored stands beside any of their values.
+const GRADER: &str = "grader";
+const GRADER_PROMPT: &str = "grader's prompt";
+
 /// How a baseline is asked where that is not how submissions are.
 fn asked(baseline: &Baseline, spec: &RunSpec) -> Axes {
     let mut axes = Axes::from([(ASKED.to_owned(), baseline.asking.to_string())]);
@@ -60,8 +64,9 @@ pub(crate) fn evaluation_axes(spec: &RunSpec) -> Axes {
     let benchmark = &spec.benchmark.value;
     let seeds: Vec<String> = spec.seeds.iter().map(u64::to_string).collect();
     let stop = &benchmark.generation.stop;
-    let definition =
-        (&benchmark.data, &benchmark.prompt, stop, &benchmark.scorer, &spec.chat_template);
+    // Where a script lies says nothing; what is in it is its data's hash.
+    let scorer = benchmark.script().is_none().then_some(&benchmark.scorer);
+    let definition = (&benchmark.data, &benchmark.prompt, stop, scorer, &spec.chat_template);
     let axes = [
         ("engine", spec.engine.clone()),
         ("seeds", seeds.join(" ")),
@@ -71,10 +76,18 @@ pub(crate) fn evaluation_axes(spec: &RunSpec) -> Axes {
         ("definition", digest(&definition)),
     ];
     let mut axes: Axes = axes.map(|(axis, value)| (axis.to_owned(), value)).into();
-    // Graders that differ give scores that do not compare.
     if let Some(grader) = &spec.grader {
-        let told = digest(&grader.prompt.value.messages);
-        axes.insert("grader".to_owned(), format!("{} ({told})", grader.model));
+        // Each benchmark names one, which says nothing of rows.
+        let own = benchmark.scorer.grader.as_ref().map(|grading| &grading.prompt);
+        let prompt = &grader.prompt;
+        let prompt = match own == Some(&prompt.id) && prompt.source == "built-in" {
+            true => "default".to_owned(),
+            false => digest(&prompt.value.messages),
+        };
+        axes.extend([
+            (GRADER.to_owned(), grader.model.clone()),
+            (GRADER_PROMPT.to_owned(), prompt),
+        ]);
     }
     axes
 }
@@ -130,20 +143,27 @@ impl Differing {
         }
     }
 
-    /// The axes of the run's row.
+    /// The axes of the run's row; without those that do not apply to its benchmark (see [`belongs`]).
     pub(crate) fn axes(&self, run: &Run) -> Axes {
         let empty = BTreeSet::new();
         let agent = self.agent.get(&run.agent).unwrap_or(&empty);
         let pick = |names: &BTreeSet<String>, axes: &Axes| -> Axes {
-            // An option that is not set is a value of its own.
-            let value =
-                |name: &String| axes.get(name).cloned().unwrap_or_else(|| "default".to_owned());
-            names.iter().map(|name| (name.clone(), value(name))).collect()
+            let value = |name: &String| match axes.get(name) {
+                None if [GRADER, GRADER_PROMPT].contains(&name.as_str()) => None,
+                // An option that is not set is a value of its own.
+                value => Some((name.clone(), value.map_or("default", String::as_str).to_owned())),
+            };
+            names.iter().filter_map(value).collect()
         };
         let mut all = if run.plain.is_some() { Axes::new() } else { pick(agent, &run.agent_axes) };
         all.extend(pick(&self.evaluation, &run.evaluation_axes));
         all
     }
+}
+
+/// Whether a run with these axes is one of the row with those: it has all of the row's that apply to it.
+pub(crate) fn belongs(axes: &Axes, row: &Axes) -> bool {
+    axes.iter().all(|(axis, value)| row.get(axis) == Some(value))
 }
 
 fn several(all: &[&Axes]) -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use ptb_core::registry::{Edition, Entry, Registry};
 use ptb_core::run::RunDir;
 
-use crate::axes::{Axes, Differing};
+use crate::axes::{Axes, Differing, belongs};
 use crate::baseline::BaselineScores;
 use crate::choice::{Options, WeightsChoice};
 use crate::error::{Problem, ReportError};
@@ -75,12 +75,7 @@ fn assemble(
     let baselines = BaselineScores::of(runs);
     let benchmarks = columns(runs, edition, registry, &options.weights, &baselines)?;
     let differing = Differing::of(runs);
-    // An agent may be called like a baseline; they share no row.
-    let mut groups: BTreeMap<(&str, bool, Axes), Vec<&Run>> = BTreeMap::new();
-    for run in runs {
-        let key = (run.agent.as_str(), run.baseline, differing.axes(run));
-        groups.entry(key).or_default().push(run);
-    }
+    let groups = group(runs, &differing);
     let mut report = Report {
         edition: edition.id.clone(),
         benchmarks,
@@ -90,16 +85,46 @@ fn assemble(
         problems,
         notes: Vec::new(),
     };
+    let mut listed = BTreeSet::new();
     for ((agent, _, axes), runs) in &groups {
         report.rows.push(rows::row((agent, axes), runs, &report.benchmarks, &baselines));
         let row = label(agent, axes);
-        for run in runs {
+        for run in runs.iter().filter(|run| listed.insert(&run.path)) {
             list(run, &row, &baselines, &mut report);
         }
     }
     report.rows.sort_by(rank);
     report.notes = notes::notes(&report, runs);
     Ok(report)
+}
+
+/// Agent, whether it is a baseline (an agent may be called like one; they share no row), and axes.
+type RowKey<'a> = (&'a str, bool, Axes);
+
+/// Runs by row. A run to which some axes of the rows do not apply is in each row whose other axes are its own.
+fn group<'a>(runs: &'a [Run], differing: &Differing) -> BTreeMap<RowKey<'a>, Vec<&'a Run>> {
+    let mut groups: BTreeMap<RowKey, Vec<&Run>> = BTreeMap::new();
+    for run in runs {
+        let key = (run.agent.as_str(), run.baseline, differing.axes(run));
+        groups.entry(key).or_default().push(run);
+    }
+    let keys: Vec<RowKey> = groups.keys().cloned().collect();
+    for key in &keys {
+        let wider = |other: &&RowKey| {
+            (other.0, other.1) == (key.0, key.1)
+                && other.2.len() > key.2.len()
+                && belongs(&key.2, &other.2)
+        };
+        let wider: Vec<&RowKey> = keys.iter().filter(wider).collect();
+        if wider.is_empty() {
+            continue;
+        }
+        let shared = groups.remove(key).unwrap_or_default();
+        for other in wider {
+            groups.entry(other.clone()).or_default().extend(&shared);
+        }
+    }
+    groups
 }
 
 /// The best average first, unknown ones last; then by name.

@@ -14,11 +14,8 @@ use crate::weights::Origin;
 const MAX_NAMED: usize = 5;
 
 pub(crate) fn notes(report: &Report, runs: &[Run]) -> Vec<String> {
-    let mut notes = vec![
-        "prompts are this project's own, so scores compare with each other and not with published ones"
-            .to_owned(),
-        format!("edition {}; scores in %", report.edition),
-    ];
+    let mut notes = comparable(report, runs);
+    notes.push(format!("edition {}; scores in %", report.edition));
     if report.rows.is_empty() {
         return notes;
     }
@@ -30,9 +27,28 @@ pub(crate) fn notes(report: &Report, runs: &[Run]) -> Vec<String> {
     notes.extend(unequal(report));
     notes.extend(spreads(report));
     notes.extend(asked(runs));
+    notes.extend(open(runs));
     notes.extend(limits(runs));
     notes.extend(unwalled(runs));
     notes
+}
+
+/// What the scores compare with.
+fn comparable(report: &Report, runs: &[Run]) -> Vec<String> {
+    let scripts: BTreeSet<String> =
+        runs.iter().filter(|run| run.by_script).map(|run| run.benchmark.clone()).collect();
+    let own = "prompts are this project's own, so scores compare with each other and not with published ones";
+    let all_scripts = scripts.len() == report.benchmarks.len();
+    let measured = (!scripts.is_empty()).then(|| {
+        format!(
+            "measured by evaluate.py of the benchmark's own folder, with prompts of its own: {}; such scores compare \
+             with others of the same program{}",
+            some_of(&scripts),
+            if all_scripts { "" } else { ", not with those of the other benchmarks" }
+        )
+    });
+    let own = (scripts.is_empty() || !all_scripts).then(|| own.to_owned());
+    own.into_iter().chain(measured).collect()
 }
 
 fn scores(report: &Report) -> impl Iterator<Item = &BenchmarkScore> {
@@ -212,6 +228,18 @@ fn asked(runs: &[Run]) -> Option<String> {
         runs.iter().filter_map(|run| Some(format!("{} ({})", run.agent, run.asked()?))).collect();
     (!asked.is_empty())
         .then(|| format!("baselines that are asked in a way of their own: {}", some_of(&asked)))
+}
+
+/// Agents that could see references.
+fn open(runs: &[Run]) -> Option<String> {
+    let of: BTreeSet<String> =
+        runs.iter().filter(|run| run.open).map(|run| run.benchmark.clone()).collect();
+    (!of.is_empty()).then(|| {
+        format!(
+            "feedback `open`: agents' own evaluations showed verdicts, and references where there are any, on {}",
+            some_of(&of)
+        )
+    })
 }
 
 fn limits(runs: &[Run]) -> Option<String> {

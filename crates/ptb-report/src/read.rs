@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use ptb_core::cell::AgentAction;
+use ptb_core::cell::{AgentAction, Feedback};
 use ptb_core::files::read_json;
 use ptb_core::registry::Submit;
 use ptb_core::run::{Counts, RunDir, RunRecord, Score, Stage, StageState};
@@ -83,6 +83,10 @@ pub(crate) struct Run {
     pub(crate) limit: Option<usize>,
     /// Whether an agent ran without isolation.
     pub(crate) unwalled: bool,
+    /// Whether a program of the benchmark's own measured.
+    pub(crate) by_script: bool,
+    /// Whether an agent was shown verdicts and references in its own evaluations.
+    pub(crate) open: bool,
     pub(crate) weight: Option<f64>,
     pub(crate) agent_axes: Axes,
     pub(crate) evaluation_axes: Axes,
@@ -135,6 +139,8 @@ impl Run {
                 AgentAction::Submit(submit) => Some(*submit),
                 _ => None,
             },
+            by_script: spec.benchmark.value.script().is_some(),
+            open: spec.feedback == Feedback::Open && !spec.agent.is_baseline(),
             weight: spec.benchmark.value.weight.as_ref().map(|w| w.value),
             experiment: spec.experiment,
             agent: spec.agent.name,

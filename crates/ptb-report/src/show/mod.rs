@@ -5,7 +5,7 @@ mod words;
 use std::fs;
 use std::path::Path;
 
-use ptb_core::cell::AgentAction;
+use ptb_core::cell::{AgentAction, Feedback};
 use ptb_core::failure::FailureKind;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
@@ -63,6 +63,12 @@ pub struct RunSummary {
     pub limit: Option<usize>,
     /// New tokens allowed per completion.
     pub max_tokens: u32,
+    /// What the agent was told by its own evaluations: `score`, `samples`, `open`.
+    pub feedback: Feedback,
+    /// Whether a program of the benchmark's own measures: engine, seeds and tokens are its affair.
+    pub script: bool,
+    /// The language model that grades, where one does.
+    pub grader: Option<String>,
     /// The stages, in order.
     pub stages: Vec<StageSummary>,
     /// Solves begun.
@@ -179,6 +185,9 @@ impl RunSummary {
             seeds: spec.seeds,
             limit: spec.limit,
             max_tokens: spec.max_tokens,
+            feedback: spec.feedback,
+            script: spec.benchmark.value.script().is_some(),
+            grader: spec.grader.map(|grader| grader.model),
             stages,
             attempts: record.attempts,
             solve_seconds: record.solve_seconds,

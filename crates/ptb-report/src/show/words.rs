@@ -60,14 +60,21 @@ impl RunSummary {
     }
 
     fn evaluation_words(&self) -> String {
-        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         let samples = self.limit.map_or("all samples".to_owned(), |n| count(n, "sample"));
+        if self.script {
+            return format!("edition {}, the benchmark's own evaluate.py, {samples}", self.edition);
+        }
+        // Verdicts cost money: what a language model grades is asked under the first seed alone.
+        let asked = if self.grader.is_some() { 1 } else { self.seeds.len() };
+        let seeds: Vec<String> = self.seeds.iter().take(asked).map(u64::to_string).collect();
+        let grader = self.grader.as_ref().map(|model| format!(", graded by {model}"));
         format!(
-            "edition {}, engine {}, seeds {}, {samples}, at most {} new tokens",
+            "edition {}, engine {}, seeds {}, {samples}, at most {} new tokens{}",
             self.edition,
             self.engine,
             seeds.join(" "),
-            self.max_tokens
+            self.max_tokens,
+            grader.unwrap_or_default()
         )
     }
 
@@ -81,10 +88,11 @@ impl RunSummary {
         let used = clock(self.solve_seconds);
         let end = self.solve_end.as_ref().map(|end| format!(", {end}")).unwrap_or_default();
         format!(
-            "{}, {used} of {} used{end}, sandbox {}",
+            "{}, {used} of {} used{end}, sandbox {}, feedback {}",
             count(self.attempts as usize, "attempt"),
             clock(self.hours * 3600.0),
-            self.sandbox
+            self.sandbox,
+            self.feedback.word()
         )
     }
 
