@@ -42,7 +42,7 @@ mod weights;
 pub use error::EvalError;
 pub use evaluation::{Answered, Evaluation};
 pub use grader::Grader;
-pub use grading::{GraderSpec, KEY_ENV, PATIENCE, check_grader};
+pub use grading::{GraderSpec, KEY_ENV, PATIENCE, check_grader, knock_grader};
 pub use prepare::{EvalSpec, Prepared};
 pub use provenance::{EvalProvenance, spent};
 pub use ptb_code::CodeError;

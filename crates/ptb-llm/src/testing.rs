@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Response};
-use axum::routing::post;
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -108,6 +108,7 @@ struct Desk {
     log: Mutex<Log>,
     now: AtomicUsize,
     most: AtomicUsize,
+    models: AtomicU16,
 }
 
 #[derive(Default)]
@@ -131,7 +132,8 @@ impl GraderServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a socket on loopback");
         let address = listener.local_addr().expect("its address");
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let desk = Arc::new(Desk { script: Box::new(script), log: Mutex::default(), now, most });
+        let (script, models) = (Box::new(script), AtomicU16::new(404));
+        let desk = Arc::new(Desk { script, log: Mutex::default(), now, most, models });
         let running = Mutex::new(Some(run(listener, Arc::clone(&desk))));
         Self { address, desk, running }
     }
@@ -139,6 +141,13 @@ impl GraderServer {
     /// The root of its API.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// What the list of models is answered with from now on: a status, with an empty object. 404 at first.
+    #[must_use]
+    pub fn with_models(self, status: u16) -> Self {
+        self.desk.models.store(status, Ordering::SeqCst);
+        self
     }
 
     /// All requests so far.
@@ -204,6 +213,7 @@ fn run(listener: TcpListener, desk: Arc<Desk>) -> Running {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
             let app = Router::new()
                 .route("/v1/chat/completions", post(answer))
+                .route("/v1/models", get(models))
                 .layer(DefaultBodyLimit::disable())
                 .with_state(desk);
             tokio::select! {
@@ -230,6 +240,13 @@ impl Drop for InHands<'_> {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+async fn models(State(desk): State<Arc<Desk>>) -> Response<Body> {
+    let mut response = Response::new(Body::from("{}"));
+    *response.status_mut() =
+        StatusCode::from_u16(desk.models.load(Ordering::SeqCst)).expect("a status");
+    response
 }
 
 async fn answer(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response<Body> {

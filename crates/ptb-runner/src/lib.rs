@@ -24,5 +24,5 @@ pub use context::{Context, Notice, Programs, ProgramsError, Progress};
 pub use engine::{Served, Server, only_chats, unknown_engine};
 pub use failure::Ended;
 pub use output::OutputLine;
-pub use preflight::{Preflight, preflight, readable};
+pub use preflight::{Preflight, knock_graders, preflight, readable};
 pub use stages::{SolveRecord, run};

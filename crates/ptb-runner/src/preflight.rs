@@ -9,7 +9,9 @@ use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
 use ptb_core::registry::{Asking, PromptForm, Submit, Weights};
 use ptb_core::run::{RunDir, RunRecord};
-use ptb_eval::{EvalError, Grader, GraderSpec, PATIENCE, check_grader, check_script, weights_dir};
+use ptb_eval::{
+    EvalError, Grader, GraderSpec, PATIENCE, check_grader, check_script, knock_grader, weights_dir,
+};
 use ptb_model::{Links, ModelDir, check_opened};
 use ptb_sandbox::{exposes, wall_by_name};
 use ptb_tasks::data::{Dataset, load};
@@ -151,6 +153,37 @@ fn language_model(spec: &RunSpec, dataset: &Dataset) -> Result<(), Preflight> {
         EvalError::NoGrader(_) => requirement(e),
         e => input(e),
     })
+}
+
+/// Asks each grader whether it lets its key in, which costs nothing, where a run is not done: after hours of work it is
+/// late to learn that it does not. `places` are the runs' directories, in the order of the specs. Gives what may pass
+/// by itself, to be told.
+///
+/// # Errors
+/// A key that is refused, an account without credit.
+pub async fn knock_graders(
+    specs: &[RunSpec],
+    places: &[PathBuf],
+) -> Result<Vec<String>, Preflight> {
+    let done = |place: &Path| {
+        read_json::<RunRecord>(&RunDir::new(place).record()).is_ok_and(|record| record.is_done())
+    };
+    let mut graders = BTreeMap::new();
+    for (spec, place) in specs.iter().zip(places) {
+        if let Some(choice) = spec.grader.as_ref().filter(|_| !done(place)) {
+            graders.insert(&choice.url, choice);
+        }
+    }
+    let mut told = Vec::new();
+    for choice in graders.into_values() {
+        let spec = GraderSpec::from_env(choice.clone(), PATIENCE).map_err(input)?;
+        told.extend(
+            knock_grader(&spec)
+                .await
+                .map_err(|e| Preflight { code: ExitCode::Provider, message: e.to_string() })?,
+        );
+    }
+    Ok(told)
 }
 
 /// Of a few-shot baseline the first sample is asked, and the text's hash written into the spec.

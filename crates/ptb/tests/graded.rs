@@ -438,6 +438,27 @@ fn a_reply_that_keeps_the_grader_from_a_verdict_is_not_left_out() {
     }
 }
 
+/// Hours of an agent's work would be in vain.
+#[test]
+fn a_run_asks_whether_the_key_is_let_in_before_it_begins() {
+    let place = place();
+    let server = GraderServer::start(misbehaving).with_models(401);
+    place.write(
+        "graded.toml",
+        format!(
+            "name = \"graded\"\nagents = [\"base\"]\nmodels = [\"mini\"]\nbenchmarks = [\"healthbench\"]\nhours = 0.1\n\
+             [data]\nhealthbench = \"health\"\n[grader]\nurl = {:?}\nmodel = \"gpt-5-nano\"\n[evaluate]\nmax_tokens = 8\n",
+            server.url()
+        ),
+    );
+    let mut command = place.run_command("graded", &["--registry", "registry"]);
+    let told = answer(&place, command.env("PTB_GRADER_KEY", KEY));
+    assert_eq!(told.code, 4, "{}", told.shown());
+    assert!(told.err.contains("refuses the key (status 401)"), "{}", told.err);
+    assert!(!place.path().join("results/graded/runs").exists(), "nothing was begun");
+    assert_no_key(place.path());
+}
+
 #[test]
 fn a_prompt_of_ones_own_is_told_and_recorded() {
     let place = place();

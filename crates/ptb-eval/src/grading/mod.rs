@@ -254,6 +254,24 @@ pub fn check_grader(
     Asker::new(spec, &benchmark.value.scorer, &benchmark.id, first).map(drop)
 }
 
+/// Asks a grader for what costs nothing: whether it lets the key in. What passes (nobody answers) is told and no error.
+///
+/// # Errors
+/// What will not pass by itself: a key that is refused, an account without credit.
+pub async fn knock_grader(spec: &GraderSpec) -> Result<Option<String>, EvalError> {
+    let model = Model {
+        url: spec.choice.url.clone(),
+        name: spec.choice.model.clone(),
+        key: spec.key.clone(),
+        price: None,
+    };
+    match Client::new(model, Options::default(), None)?.knock().await {
+        Ok(()) => Ok(None),
+        Err(e @ (LlmError::Refused { .. } | LlmError::Credit { .. })) => Err(e.into()),
+        Err(e) => Ok(Some(e.to_string())),
+    }
+}
+
 /// Whether enough was graded to be an evaluation. A few replies may be such that no grader says anything of them.
 pub(crate) fn enough(records: &[SampleRecord]) -> Result<(), EvalError> {
     let without: Vec<&SampleRecord> = records.iter().filter(|r| r.score.is_none()).collect();

@@ -178,6 +178,25 @@ impl Client {
         }
     }
 
+    /// Asks the server for its list of models, once and for ten seconds at most: what it costs nothing to learn before
+    /// hours of work. A server that is away, or has no such list, may yet answer when it is asked in earnest.
+    ///
+    /// # Errors
+    /// [`LlmError::Refused`] for a key that it does not let in (status 401), [`LlmError::Credit`] for an account without
+    /// credit; [`LlmError::Failing`] where nobody answers.
+    pub async fn knock(&self) -> Result<(), LlmError> {
+        let fault = match self.wire.knock().await {
+            Ok(())
+            | Err(Fault::Rejected { .. } | Fault::Filtered { .. } | Fault::Redirected { .. }) => {
+                return Ok(());
+            }
+            // Some gateways keep the list to themselves.
+            Err(Fault::Refused { status: 403, .. }) => return Ok(()),
+            Err(fault) => fault,
+        };
+        self.meant(fault).map(drop)
+    }
+
     /// What is done about a server that means what it says.
     fn meant(&self, fault: Fault) -> Result<Got, LlmError> {
         let (role, host) = (self.options.role.clone(), self.wire.host.clone());

@@ -106,6 +106,19 @@ impl Wire {
         }
     }
 
+    /// Asks for the list of models, which costs nothing, and tells what the server says against it.
+    pub(crate) async fn knock(&self) -> Result<(), Fault> {
+        let url = self.url.as_str().replace("/chat/completions", "/models");
+        let sent = self.http.get(url).timeout(CONNECT_TIME).send().await;
+        let response = sent.map_err(|e| self.unanswered(&e))?;
+        let status = response.status();
+        let bytes = self.bounded(response).await?;
+        match status.is_client_error() || status.is_server_error() {
+            true => Err(Fault::of(status.as_u16(), &bytes, None)),
+            false => Ok(()),
+        }
+    }
+
     fn blot(&self, said: &mut Vec<u8>) {
         if let Some(key) = &self.key {
             key.blot(said);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use ptb_llm::testing::{Act, GraderServer};
-use ptb_llm::{Cache, Options};
+use ptb_llm::{Cache, Client, LlmError, Options};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{Asker, KEY, model, options};
@@ -71,4 +71,21 @@ async fn no_message_log_or_file_shows_the_key() {
     assert!(!std::fs::read_to_string(&path).unwrap().contains(KEY));
     let logged = logged.0.lock().unwrap();
     assert!(!logged.is_empty() && !String::from_utf8_lossy(&logged).contains(KEY));
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_let_in_is_known_before_anything_is_asked() {
+    for (status, refused) in [(200, false), (404, false), (403, false), (401, true), (402, true)] {
+        let server = GraderServer::start(|_| Act::Text("yes".into())).with_models(status);
+        let client = Client::new(model(&server), options(), None).unwrap();
+        let told = client.knock().await;
+        assert_eq!(told.is_err(), refused, "{status}: {told:?}");
+        assert_eq!(server.count(), 0, "it asks for nothing that costs");
+        let kind = matches!(told, Err(LlmError::Refused { .. } | LlmError::Credit { .. }));
+        assert_eq!(kind, refused, "{status}: {told:?}");
+    }
+    let server = GraderServer::start(|_| Act::Text("yes".into()));
+    server.stop();
+    let client = Client::new(model(&server), options(), None).unwrap();
+    assert!(matches!(client.knock().await, Err(LlmError::Failing { .. })));
 }
