@@ -1,8 +1,9 @@
-//! The command and environment that start an agent.
+//! The command, environment and files that start an agent.
 
 use std::collections::BTreeMap;
 
 use ptb_core::cell::{AgentAction, RunSpec};
+use ptb_core::registry::{Agent, AgentOption};
 
 use crate::Places;
 
@@ -13,22 +14,85 @@ pub struct Launch {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// Folders of the home that outlive a launch.
+    pub state: Vec<String>,
+    /// Files in them, by their paths in the home, for the first launch.
+    pub files: BTreeMap<String, String>,
 }
 
-/// The command of the run's agent, or `None` for a baseline. `prompt` is the text of the task.
-pub fn command(spec: &RunSpec, prompt: &str, places: &Places) -> Option<Launch> {
-    let mut env = environment(spec, prompt, places);
-    let argv = match &spec.agent.action {
-        AgentAction::Submit(_) | AgentAction::Baseline(_) => return None,
-        AgentAction::Folder { .. } => vec!["bash".to_owned(), "solve.sh".to_owned()],
-        AgentAction::Command(entry) => {
-            env.extend(entry.value.env.clone());
-            let model = spec.agent.model.as_deref().unwrap_or("");
-            let fill = |word: &String| fill(word, &[("{prompt}", prompt), ("{model}", model)]);
-            entry.value.command.iter().flatten().map(fill).collect()
+/// How an agent is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// What it is told: the text of the task, or, where it goes on, what it is told then.
+    pub prompt: &'a str,
+    /// Root of the gateway's model API inside, where there is one: `http://127.0.0.1:PORT`.
+    pub api: Option<&'a str>,
+    /// Whether it goes on with its last session.
+    pub resume: bool,
+}
+
+/// The command of the run's agent, or `None` for a baseline. `task` is the text of the task, which it has in its
+/// environment in any case.
+pub fn command(spec: &RunSpec, task: &str, places: &Places, start: Start<'_>) -> Option<Launch> {
+    let env = environment(spec, task, places);
+    match &spec.agent.action {
+        AgentAction::Submit(_) | AgentAction::Baseline(_) => None,
+        AgentAction::Folder { .. } => {
+            let argv = vec!["bash".to_owned(), "solve.sh".to_owned()];
+            Some(Launch { argv, env, state: Vec::new(), files: BTreeMap::new() })
         }
-    };
-    Some(Launch { argv, env })
+        AgentAction::Command(entry) => Some(scaffold(spec, &entry.value, env, start)),
+    }
+}
+
+fn scaffold(
+    spec: &RunSpec,
+    agent: &Agent,
+    mut env: BTreeMap<String, String>,
+    start: Start<'_>,
+) -> Launch {
+    let model = spec.agent.model.as_deref().unwrap_or("");
+    let words =
+        [("{prompt}", start.prompt), ("{model}", model), ("{api}", start.api.unwrap_or(""))];
+    // A prompt belongs to the command line alone.
+    let settings = &words[1..];
+    let chosen: Vec<(&AgentOption, &str)> = chosen(agent, &spec.agent.options).collect();
+    let command = if start.resume { agent.resume.as_ref() } else { agent.command.as_ref() };
+    let argv = command.into_iter().flatten().flat_map(|word| match word.as_str() {
+        "{options}" => chosen.iter().flat_map(|(o, value)| with_value(&o.args, value)).collect(),
+        word => vec![fill(word, &words)],
+    });
+    let argv = argv.collect();
+    let way = agent.api.as_ref().and_then(|api| api.auth.get(way(spec)));
+    let fixed = agent.env.iter().chain(way.iter().flat_map(|way| &way.env));
+    env.extend(fixed.map(|(name, text)| (name.clone(), fill(text, settings))));
+    for (option, value) in &chosen {
+        let set =
+            |(name, text): (&String, &String)| (name.clone(), fill(text, &[("{value}", *value)]));
+        env.extend(option.env.iter().map(set));
+    }
+    let files = agent.files.iter().map(|(path, text)| (path.clone(), fill(text, settings)));
+    Launch { argv, env, state: agent.state.clone(), files: files.collect() }
+}
+
+/// Name of the way in which a run's agent is let in.
+pub(crate) fn way(spec: &RunSpec) -> &str {
+    spec.agent.options.get("auth").map_or("api", String::as_str)
+}
+
+/// The scaffold's own options that are chosen, each with its value in the scaffold's words.
+fn chosen<'a>(
+    agent: &'a Agent,
+    options: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'a AgentOption, &'a str)> {
+    options.iter().filter_map(|(name, value)| {
+        let option = agent.options.get(name)?;
+        Some((option, option.words.get(value).unwrap_or(value).as_str()))
+    })
+}
+
+fn with_value(args: &[String], value: &str) -> Vec<String> {
+    args.iter().map(|arg| fill(arg, &[("{value}", value)])).collect()
 }
 
 /// Replaces placeholders in one pass, so that a prompt which happens to hold `{model}` stays as it is.
@@ -89,5 +153,17 @@ mod tests {
     fn placeholders_are_filled_once() {
         let places = [("{prompt}", "say {model} {x}"), ("{model}", "m")];
         assert_eq!(fill("a{prompt}b{model}c{other}{", &places), "asay {model} {x}bmc{other}{");
+    }
+
+    #[test]
+    fn options_become_arguments_and_variables_in_the_scaffolds_words() {
+        let text = "command = [\"x\", \"{options}\", \"-p\", \"{prompt}\"]\nname = \"x\"\n\
+                    [options.effort]\nvalues = [\"low\", \"max\"]\nargs = [\"--effort\", \"{value}\"]\n\
+                    env = { DEPTH = \"{value}\" }\nwords = { max = \"xhigh\" }\n";
+        let agent: Agent = ptb_core::userfile::UserFile::new("x.toml", text).parse().unwrap();
+        let options = BTreeMap::from([("effort".to_owned(), "max".to_owned())]);
+        let found: Vec<_> = chosen(&agent, &options).collect();
+        assert_eq!(with_value(&found[0].0.args, found[0].1), ["--effort", "xhigh"]);
+        assert_eq!(chosen(&agent, &BTreeMap::new()).count(), 0);
     }
 }

@@ -1,18 +1,23 @@
 //! Floor 5: what an agent is told, what it starts with, and the command that starts it.
 //!
-//! [`prompt`] writes the text of the task; [`workspace`] copies an agent folder's files; [`command`] turns
-//! an agent of the registry or a folder into an argument vector and environment. Baselines have none of
-//! these: nothing runs for them.
+//! [`prompt`] writes the text of the task; [`copy_folder`] copies an agent folder's files; [`command`] turns
+//! an agent of the registry or a folder into arguments, environment and files. [`Connection`] says which API its
+//! model is behind, and reads the key, which stays with the harness. [`install`] fetches
+//! a scaffold's packages. Baselines have none of these: nothing runs for them.
 //!
-//! This crate must never start a process (the wall does), read a secret, or put anything into the
-//! workspace that holds an answer or a scorer.
+//! This crate must never start an agent (the wall does), put a key into arguments, environment or files of one, or put
+//! anything into the workspace that holds an answer or a scorer.
 
 mod command;
+mod credentials;
 mod folder;
+mod install;
 mod prompt;
 
-pub use command::{Launch, command};
+pub use command::{Launch, Start, command};
+pub use credentials::{Connection, CredentialError};
 pub use folder::{FolderError, copy_folder, hash_folder};
+pub use install::{BIN, InstallError, Installed, install};
 pub use prompt::{PromptError, prompt};
 
 /// Where an agent finds things (the outside contract). The default is the same behind every wall that

@@ -70,7 +70,7 @@ pub enum AgentAction {
     /// A baseline whose model is asked in a way of its own.
     Baseline(Baseline),
     /// A command of the registry.
-    Command(Entry<Agent>),
+    Command(Box<Entry<Agent>>),
     /// A folder with `solve.sh`; its files are copied into the workspace.
     Folder {
         /// Where it lies on the host.
@@ -101,7 +101,7 @@ impl AgentAction {
             Some(submit) => {
                 Self::Baseline(Baseline { submit, asking, few_shot_sha256: String::new() })
             }
-            None => Self::Command(entry.clone()),
+            None => Self::Command(Box::new(entry.clone())),
         }
     }
 }
@@ -236,8 +236,10 @@ impl RunSpec {
                 sha256_hex(serde_json::to_string(baseline).unwrap_or_default().as_bytes())
             }
             AgentAction::Command(entry) => {
-                let what = (&entry.value.command, &entry.value.env);
-                sha256_hex(serde_json::to_string(&what).unwrap_or_default().as_bytes())
+                // Names in its file change nothing.
+                let (name, description) = (String::new(), String::new());
+                let agent = Agent { name, description, ..entry.value.clone() };
+                sha256_hex(serde_json::to_string(&agent).unwrap_or_default().as_bytes())
             }
             AgentAction::Folder { sha256, .. } => sha256.clone(),
         };

@@ -45,8 +45,15 @@ to standard output. Exit codes: 0 done; 2 the request or the model is at fault; 
 pub(crate) enum Command {
     Help(&'static str),
     Evaluate(Evaluate),
-    Time { json: bool },
+    Time {
+        json: bool,
+    },
     Release,
+    /// For the harness alone: see `listen`.
+    Listen {
+        port: u16,
+        command: Vec<OsString>,
+    },
 }
 
 /// `ptb-door evaluate`.
@@ -76,6 +83,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, Failure> {
         }
         "time" => time(parser).map_err(usage),
         "release" => release(parser).map_err(usage),
+        "listen" => listen(parser).map_err(usage),
         other => Err(Failure::new(FAULT, format!("there is no command {other:?}"), HINT)),
     }
 }
@@ -98,6 +106,15 @@ fn release(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
         Some(Short('h') | Long("help")) => Ok(Command::Help(HELP)),
         Some(other) => Err(other.unexpected()),
     }
+}
+
+fn listen(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let port = parser.value()?.parse()?;
+    let mut command: Vec<OsString> = parser.raw_args()?.collect();
+    if command.first().is_some_and(|word| word == "--") {
+        command.remove(0);
+    }
+    Ok(Command::Listen { port, command })
 }
 
 fn evaluate(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -154,6 +171,9 @@ mod tests {
         assert_eq!(serde_json::Value::Object(options.fields), fields);
         assert_eq!(parsed("time --json"), Ok(Command::Time { json: true }));
         assert_eq!(parsed("release"), Ok(Command::Release));
+        let command = ["claude", "--print", "--", "x"].map(OsString::from).to_vec();
+        let listen = Command::Listen { port: 8377, command };
+        assert_eq!(parsed("listen 8377 -- claude --print -- x"), Ok(listen));
         for help in ["", "--help", "help", "time -h"] {
             assert_eq!(parsed(help), Ok(Command::Help(HELP)), "{help}");
         }

@@ -40,7 +40,7 @@ pub(crate) struct Reply {
 }
 
 /// Where the door's socket is.
-fn socket() -> PathBuf {
+pub(crate) fn socket() -> PathBuf {
     std::env::var_os("PTB_DOOR_SOCKET").map_or_else(|| "/run/ptb/door.sock".into(), PathBuf::from)
 }
 

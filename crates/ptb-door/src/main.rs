@@ -5,6 +5,7 @@
 
 mod args;
 mod http;
+mod listen;
 mod print;
 mod talk;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Evaluate(options) => talk::evaluate(&options),
         Command::Time { json } => talk::time(json),
         Command::Release => talk::release(),
+        Command::Listen { port, command } => Err(listen::listen(port, &command)),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,7 @@
 mod clock;
 mod door;
 mod evaluation;
+mod handover;
 pub mod inside;
 mod server;
 mod slots;
@@ -30,4 +31,5 @@ pub use evaluation::{
     EvaluationSetup, Evaluator, FaultKind, KnownModel, ModelSource, Outcome, Progress, ReleaseDoor,
     RequestRecord, SampleFeedback, ScoreRecord, Workspace,
 };
+pub use handover::{Handover, LISTEN_SOCKET};
 pub use server::{Bounds, Gateway, GatewayError, Running};

@@ -7,14 +7,19 @@ use miette::Diagnostic;
 use ptb_agents::{FolderError, hash_folder};
 use ptb_core::cell::{AgentAction, AgentSpec, Bind, Budget, Feedback, GraderChoice, RunSpec};
 use ptb_core::names::{is_id, slug};
-use ptb_core::registry::{Benchmark, ChosenGrader, Entry, Model, Registry, RegistryError, Submit};
+use ptb_core::registry::{
+    Agent, Benchmark, ChosenGrader, Entry, Model, Registry, RegistryError, Submit,
+};
 use ptb_core::userfile::{UserFile, UserFileError};
 use ptb_runner::unknown_engine;
 use thiserror::Error;
 
 use crate::file::ExperimentFile;
 use crate::home::{hint_for, pointed};
-use crate::values::AgentRef;
+use crate::values::{AgentRef, Axis, Choice};
+
+/// An agent's options with the values that each takes.
+type Options = BTreeMap<String, Axis<Choice>>;
 
 /// Longest budget accepted, in hours (a month): larger numbers are slips of the pen.
 const MAX_HOURS: f64 = 31.0 * 24.0;
@@ -259,38 +264,62 @@ impl Check<'_> {
     fn agents(&self) -> Checked<Vec<AgentSpec>> {
         let mut agents = Vec::new();
         for reference in &self.file.agents.0 {
-            let AgentRef { scaffold, models } = reference;
+            let AgentRef { scaffold, models, options } = reference;
             let (id, model) = match scaffold.split_once('/') {
                 Some((id, model)) if models.is_empty() && self.registry.agent(id).is_ok() => {
                     (id, Some(model))
                 }
                 _ => (scaffold.as_str(), None),
             };
-            if let Ok(entry) = self.registry.agent(id) {
-                let models: Vec<Option<String>> = match (model, models.as_slice()) {
-                    (Some(model), _) => vec![Some(model.to_owned())],
-                    (None, []) => vec![None],
-                    (None, many) => many.iter().cloned().map(Some).collect(),
-                };
-                let action = AgentAction::of(entry);
-                agents.extend(models.into_iter().map(|model| AgentSpec {
-                    name: model.as_ref().map_or(id.to_owned(), |m| format!("{id}/{m}")),
-                    action: action.clone(),
-                    model,
-                    options: BTreeMap::new(),
-                }));
+            let Ok(entry) = self.registry.agent(id) else {
+                agents.push(self.agent_folder(scaffold, options)?);
                 continue;
+            };
+            self.options(id, &entry.value, options)?;
+            let models: Vec<Option<String>> = match (model, models.as_slice()) {
+                (Some(model), _) => vec![Some(model.to_owned())],
+                (None, []) if entry.value.wants_model() => {
+                    let message = format!("`{id}` needs a model that drives it");
+                    return self.fault(id, message, format!("name one: `{id}/MODEL`"));
+                }
+                (None, []) => vec![None],
+                (None, many) => many.iter().cloned().map(Some).collect(),
+            };
+            let action = AgentAction::of(entry);
+            for model in models {
+                let name = model.as_ref().map_or(id.to_owned(), |m| format!("{id}/{m}"));
+                agents.extend(product(options).into_iter().map(|options| AgentSpec {
+                    name: name.clone(),
+                    action: action.clone(),
+                    model: model.clone(),
+                    options,
+                }));
             }
-            agents.push(self.agent_folder(scaffold)?);
         }
         Ok(agents)
     }
 
-    fn agent_folder(&self, name: &str) -> Checked<AgentSpec> {
+    /// Whether an agent has these options, and may be given these values.
+    fn options(&self, id: &str, agent: &Agent, options: &Options) -> Checked<()> {
+        for (name, Axis(values)) in options {
+            for Choice(value) in values {
+                if let Some((message, hint)) = agent.option_fault(name, value) {
+                    return self.fault(name, format!("{id}: {message}"), &hint);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn agent_folder(&self, name: &str, options: &Options) -> Checked<AgentSpec> {
         let path = self.folder.join(name);
         if !path.is_dir() {
             let unknown = self.registry.agent(name).map(drop);
             self.named(name, unknown)?;
+        }
+        if let Some(option) = options.keys().next() {
+            let message = format!("the agent `{name}` is a folder, which has no option `{option}`");
+            return self.fault(option, message, "leave it out; solve.sh may read AGENT_CONFIG");
         }
         let sha256 = hash_folder(&path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -387,4 +416,16 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// Every combination of options.
+fn product(options: &Options) -> Vec<BTreeMap<String, String>> {
+    options.iter().fold(vec![BTreeMap::new()], |all, (name, Axis(values))| {
+        let with = |chosen: &BTreeMap<String, String>, Choice(value): &Choice| {
+            let mut chosen = chosen.clone();
+            chosen.insert(name.clone(), value.clone());
+            chosen
+        };
+        all.iter().flat_map(|chosen| values.iter().map(move |value| with(chosen, value))).collect()
+    })
 }

@@ -1,6 +1,7 @@
 //! Value forms of experiment files: one or many, a name or a table. Written by hand instead of with
 //! serde's untagged enums, which would hide what is wrong behind "did not match any variant".
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -70,19 +71,54 @@ impl Scalar for f64 {
 pub(crate) struct AgentRef {
     pub(crate) scaffold: String,
     pub(crate) models: Vec<String>,
+    /// Its options, each with the values that it takes.
+    pub(crate) options: BTreeMap<String, Axis<Choice>>,
+}
+
+impl AgentRef {
+    fn named(scaffold: &str) -> Self {
+        let (models, options) = (Vec::new(), BTreeMap::new());
+        Self { scaffold: scaffold.to_owned(), models, options }
+    }
+}
+
+/// What is chosen for an option: a word or a number, kept as it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Choice(pub(crate) String);
+
+impl Scalar for Choice {
+    const EXPECTED: &'static str = "a word or a number";
+    fn from_str(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+    fn from_f64(number: f64) -> Option<Self> {
+        Some(Self(number.to_string()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Axis(values) = Axis::<Self>::deserialize(deserializer)?;
+        match <[Self; 1]>::try_from(values) {
+            Ok([one]) => Ok(one),
+            Err(_) => Err(D::Error::custom("a list within a list")),
+        }
+    }
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct AgentTable {
     scaffold: String,
     model: Option<Axis<String>>,
+    /// Whatever else is there is an option, which the scaffold's file knows or not.
+    #[serde(flatten)]
+    options: BTreeMap<String, Axis<Choice>>,
 }
 
 impl Scalar for AgentRef {
     const EXPECTED: &'static str = "an agent (a name, a folder, or a table with `scaffold`)";
     fn from_str(text: &str) -> Option<Self> {
-        Some(Self { scaffold: text.to_owned(), models: Vec::new() })
+        Some(Self::named(text))
     }
 }
 
@@ -95,12 +131,12 @@ impl<'de> Deserialize<'de> for AgentRef {
                 f.write_str(AgentRef::EXPECTED)
             }
             fn visit_str<E: Error>(self, v: &str) -> Result<AgentRef, E> {
-                Ok(AgentRef { scaffold: v.to_owned(), models: Vec::new() })
+                Ok(AgentRef::named(v))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AgentRef, A::Error> {
                 let table = AgentTable::deserialize(MapAccessDeserializer::new(map))?;
                 let models = table.model.map(|m| m.0).unwrap_or_default();
-                Ok(AgentRef { scaffold: table.scaffold, models })
+                Ok(AgentRef { scaffold: table.scaffold, models, options: table.options })
             }
         }
         deserializer.deserialize_any(Form)

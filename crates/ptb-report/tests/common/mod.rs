@@ -132,7 +132,7 @@ impl World {
 /// A run of a command agent.
 pub(crate) fn agent(name: &str, model: &str, benchmark: &str, end: End) -> Make {
     let entry: Agent = serde_json::from_value(json!({"name": name, "command": ["true"]})).unwrap();
-    make(name, AgentAction::Command(entry_of(name, entry)), model, benchmark, end)
+    make(name, AgentAction::Command(Box::new(entry_of(name, entry))), model, benchmark, end)
 }
 
 /// A run of a baseline, called `base` or `instruct`.

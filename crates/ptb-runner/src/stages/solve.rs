@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ptb_agents::{Places, command};
+use ptb_agents::{Places, Start, command};
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{StageFailure, Submission};
@@ -200,7 +200,8 @@ impl Run<'_> {
         };
         let (wall, wanted, places) = site.build()?;
         let prompt = fs::read_to_string(self.dir().prompt()).map_err(harness)?;
-        let launch = command(self.spec(), &prompt, &places)
+        let start = Start { prompt: &prompt, api: None, resume: false };
+        let launch = command(self.spec(), &prompt, &places, start)
             .ok_or_else(|| harness("a baseline has no command"))?;
         let mut wanted = with_command(wanted, launch, &places);
         let left = attempt.clock.remaining();
