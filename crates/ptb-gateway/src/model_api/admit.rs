@@ -91,11 +91,11 @@ pub(super) async fn answer(
 }
 
 async fn admit(hall: &Arc<Hall>, guest: &mut Guest, body: Incoming) -> Result<Ticket, No> {
+    plain(&guest.head)?;
     let Some(route) = guest.route.clone() else {
         return Err((Refused::NotFound, no_path(guest)));
     };
     guest.protocol = route.protocol;
-    plain(&guest.head)?;
     if let Some(why) = hall.recorder.refuses() {
         return Err((Refused::Busy, why.to_owned()));
     }
@@ -290,7 +290,7 @@ fn most_tokens(fields: &Body<'_>) -> Option<u64> {
 impl Guest {
     fn record(&self, hall: &Hall) {
         let main = hall.setup.models.is_main(&self.model);
-        // The query may hold a key, and says nothing else of interest: known keys of it are flags of the form.
+        // The query is left out: it may hold a key, and says nothing that answer and path do not.
         hall.recorder.send(Entry::Request(Box::new(RequestEntry {
             number: self.number,
             at: self.at,

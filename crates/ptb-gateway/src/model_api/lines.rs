@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use memchr::memchr2;
-use ptb_llm::protocol::{Body, Event, Protocol, SseParser, Tokens, elements};
+use ptb_llm::protocol::{Body, Event, Protocol, SseParser, Tokens, elements, too_deep};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -163,9 +163,7 @@ pub(super) fn plain_body(bytes: &[u8]) -> Option<Box<RawValue>> {
     if bytes.is_empty() {
         return None;
     }
-    let json =
-        std::str::from_utf8(bytes).ok().filter(|t| serde_json::from_str::<&RawValue>(t).is_ok());
-    match json {
+    match std::str::from_utf8(bytes).ok().filter(|text| is_json(text)) {
         Some(text) => raw(one_line(text.trim()).into_owned()),
         None => {
             let mut form = r#"{"$text":"#.to_owned();
@@ -206,9 +204,9 @@ impl Events {
                 None => form.push_str("null"),
             }
             form.push_str(r#","data":"#);
-            match serde_json::from_str::<&RawValue>(event.data) {
-                Ok(json) => form.push_str(&one_line(json.get())),
-                Err(_) => push_text(&mut form, event.data),
+            match is_json(event.data) {
+                true => form.push_str(&one_line(event.data.trim())),
+                false => push_text(&mut form, event.data),
             }
             form.push('}');
         }
@@ -227,6 +225,11 @@ pub(super) fn raw(text: String) -> Option<Box<RawValue>> {
     RawValue::from_string(text)
         .inspect_err(|e| tracing::error!("a line of the model API's record is no JSON: {e}"))
         .ok()
+}
+
+/// Whether a text may stand in a line as JSON: what is nested too deep for readers is kept as a text.
+fn is_json(text: &str) -> bool {
+    !too_deep(text.as_bytes()) && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 /// Line breaks in JSON stand between its tokens alone.
@@ -286,5 +289,10 @@ mod tests {
         assert_eq!(plain_body(b"{\"a\":\r\n1}\n").unwrap().get(), "{\"a\":  1}");
         assert_eq!(plain_body(b"<p>\xff").unwrap().get(), "{\"$text\":\"<p>\u{fffd}\"}");
         assert!(plain_body(b"").is_none());
+        // A line that its readers give up on would be lost.
+        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        assert_eq!(plain_body(deep.as_bytes()).unwrap().get(), format!("{{\"$text\":\"{deep}\"}}"));
+        let events = Events::read(&[Bytes::from(format!("data: {deep}\n\n"))]);
+        serde_json::from_str::<serde_json::Value>(events.form().unwrap().get()).unwrap();
     }
 }

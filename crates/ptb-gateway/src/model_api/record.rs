@@ -309,8 +309,7 @@ impl Writer {
 
     fn insist(&mut self, mut write: impl FnMut(&mut Self) -> io::Result<()>) -> bool {
         let mut last = None;
-        loop {
-            let Err(e) = write(self) else { break };
+        while let Err(e) = write(self) {
             self.state.failing.store(true, Ordering::Relaxed);
             self.failed(&e);
             if self.state.closing.load(Ordering::Relaxed) {

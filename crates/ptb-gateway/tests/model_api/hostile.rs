@@ -44,8 +44,8 @@ async fn the_upstream_is_ours_whatever_a_request_says() {
         (post("/v1/../v1/messages", "", &body), 404),
         (post("//v1/messages", "", &body), 404),
         (post("/v1/messages%2f..", "", &body), 404),
-        (b"CONNECT evil.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 404),
-        (b"GET /v1/responses HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n".to_vec(), 426),
+        (b"CONNECT evil.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 400),
+        (b"GET /v1/responses HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n".to_vec(), 426),
         // Two lengths, or a length and chunks, are no request at all.
         (b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n123456".to_vec(), 400),
         (b"\x16\x03\x01\x02\x00\x01\x00".to_vec(), 400),

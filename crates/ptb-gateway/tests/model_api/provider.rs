@@ -19,21 +19,21 @@ use tokio::task::JoinHandle;
 
 /// What the provider saw of a request.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub method: String,
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 }
 
 /// A step of an answer's body.
-pub enum Step {
+pub(crate) enum Step {
     Send(String),
     /// Until the test says so.
     Await(Arc<Notify>),
@@ -45,14 +45,14 @@ pub enum Step {
 }
 
 /// An answer.
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub steps: Vec<Step>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) steps: Vec<Step>,
 }
 
 impl Answer {
-    pub fn json(status: u16, body: &str) -> Self {
+    pub(crate) fn json(status: u16, body: &str) -> Self {
         let headers = vec![
             ("content-type", "application/json".to_owned()),
             ("content-length", body.len().to_string()),
@@ -60,13 +60,13 @@ impl Answer {
         Self { status, headers, steps: vec![Step::Send(body.to_owned())] }
     }
 
-    pub fn stream(steps: Vec<Step>) -> Self {
+    pub(crate) fn stream(steps: Vec<Step>) -> Self {
         let headers = vec![("content-type", "text/event-stream; charset=utf-8".to_owned())];
         Self { status: 200, headers, steps }
     }
 
     /// A stream whose events come at once.
-    pub fn events(events: &[String]) -> Self {
+    pub(crate) fn events(events: &[String]) -> Self {
         Self::stream(events.iter().cloned().map(Step::Send).collect())
     }
 }
@@ -101,15 +101,15 @@ impl Drop for Chunks {
 }
 
 /// The provider. Dropping it ends it.
-pub struct Provider {
-    pub address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     dropped: Arc<Mutex<u32>>,
     task: JoinHandle<()>,
 }
 
 impl Provider {
-    pub async fn start(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -140,16 +140,16 @@ impl Provider {
         Self { address, seen, dropped, task }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// Answers whose client went away before their end.
-    pub fn dropped(&self) -> u32 {
+    pub(crate) fn dropped(&self) -> u32 {
         *self.dropped.lock().unwrap()
     }
 }

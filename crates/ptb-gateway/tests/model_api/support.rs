@@ -18,17 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::provider::Provider;
 
-pub const KEY: &str = "sk-real-0123456789abcdef";
-pub const OPUS: &str = "claude-opus-4-6";
+pub(crate) const KEY: &str = "sk-real-0123456789abcdef";
+pub(crate) const OPUS: &str = "claude-opus-4-6";
 
 /// A model API and where it writes.
-pub struct Api {
-    pub running: RunningModelApi,
-    pub folder: TempDir,
-    pub client: reqwest::Client,
+pub(crate) struct Api {
+    pub(crate) running: RunningModelApi,
+    pub(crate) folder: TempDir,
+    pub(crate) client: reqwest::Client,
 }
 
-pub fn setup(upstream: &str, folder: &Path) -> ModelApiSetup {
+pub(crate) fn setup(upstream: &str, folder: &Path) -> ModelApiSetup {
     ModelApiSetup {
         upstream: upstream.to_owned(),
         protocols: vec![Protocol::Anthropic, Protocol::Responses, Protocol::Chat, Protocol::Gemini],
@@ -48,11 +48,11 @@ pub fn setup(upstream: &str, folder: &Path) -> ModelApiSetup {
 }
 
 impl Api {
-    pub fn new(provider: &Provider) -> Self {
+    pub(crate) fn new(provider: &Provider) -> Self {
         Self::with(provider, |_| {})
     }
 
-    pub fn with(provider: &Provider, change: impl FnOnce(&mut ModelApiSetup)) -> Self {
+    pub(crate) fn with(provider: &Provider, change: impl FnOnce(&mut ModelApiSetup)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut setup = setup(&provider.url(), folder.path());
         change(&mut setup);
@@ -61,16 +61,16 @@ impl Api {
         Self { running, folder, client }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.running.address()
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
     }
 
     /// Posts a body as a scaffold does.
-    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
         self.client
             .post(self.url(path))
             .header("x-api-key", "dummy")
@@ -80,20 +80,20 @@ impl Api {
     }
 
     /// Posts and reads the whole answer.
-    pub async fn ask(&self, path: &str, body: &Value) -> (u16, String) {
+    pub(crate) async fn ask(&self, path: &str, body: &Value) -> (u16, String) {
         let response = self.post(path, body).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
     /// Ends it; what it counted, and the record's lines.
-    pub async fn stop(self) -> (ApiTotals, Vec<Value>, TempDir) {
+    pub(crate) async fn stop(self) -> (ApiTotals, Vec<Value>, TempDir) {
         let totals = self.running.stop().await;
         let record = lines(&self.folder.path().join("api.jsonl.zst"));
         (totals, record, self.folder)
     }
 }
 
-pub fn serve(setup: ModelApiSetup) -> Result<RunningModelApi, GatewayError> {
+pub(crate) fn serve(setup: ModelApiSetup) -> Result<RunningModelApi, GatewayError> {
     install_tls();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     ModelApi::serve(listener, setup, &CancellationToken::new())
@@ -104,14 +104,14 @@ fn install_tls() {
 }
 
 /// The lines of a compressed record.
-pub fn lines(path: &Path) -> Vec<Value> {
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
     let file = std::fs::File::open(path).unwrap();
     let reader = BufReader::new(zstd::stream::read::Decoder::new(file).unwrap());
     reader.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
 }
 
 /// All that a record holds, as text.
-pub fn text(path: &PathBuf) -> String {
+pub(crate) fn text(path: &PathBuf) -> String {
     let mut text = String::new();
     let file = std::fs::File::open(path).unwrap();
     zstd::stream::read::Decoder::new(file).unwrap().read_to_string(&mut text).unwrap();
@@ -119,12 +119,12 @@ pub fn text(path: &PathBuf) -> String {
 }
 
 /// The lines of a kind.
-pub fn of_kind<'a>(record: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(record: &'a [Value], kind: &str) -> Vec<&'a Value> {
     record.iter().filter(|line| line["kind"] == kind).collect()
 }
 
 /// Waits for something that comes soon.
-pub async fn until(what: &str, mut there: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if there() {
             return;
@@ -135,7 +135,7 @@ pub async fn until(what: &str, mut there: impl FnMut() -> bool) {
 }
 
 /// A request in Anthropic's form.
-pub fn messages(text: &str) -> Value {
+pub(crate) fn messages(text: &str) -> Value {
     json!({
         "model": OPUS, "max_tokens": 100, "stream": true,
         "system": [{"type": "text", "text": "You are a scaffold."}],
@@ -144,12 +144,12 @@ pub fn messages(text: &str) -> Value {
     })
 }
 
-pub fn event(data: &Value) -> String {
+pub(crate) fn event(data: &Value) -> String {
     format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or("none"))
 }
 
 /// The events of an Anthropic answer: 1150 tokens of prompt (1000 read, 20 and 30 written), 77 generated.
-pub fn anthropic_events() -> Vec<String> {
+pub(crate) fn anthropic_events() -> Vec<String> {
     [
         json!({"type": "message_start", "message": {"id": "msg_1", "model": "claude-opus-4-6-20260101", "usage": {
             "input_tokens": 100, "cache_creation_input_tokens": 50, "cache_read_input_tokens": 1000,
@@ -167,5 +167,5 @@ pub fn anthropic_events() -> Vec<String> {
 }
 
 /// What [`anthropic_events`] cost at Opus 4.6's list price: 5, 0.50, 6.25, 10 and 25 USD a million.
-pub const ANTHROPIC_COST: f64 =
+pub(crate) const ANTHROPIC_COST: f64 =
     (100.0 * 5.0 + 1000.0 * 0.5 + 20.0 * 6.25 + 30.0 * 10.0 + 77.0 * 25.0) / 1e6;

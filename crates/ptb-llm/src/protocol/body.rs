@@ -157,8 +157,9 @@ impl<'de> Deserialize<'de> for Elements<'de> {
     }
 }
 
-/// Whether brackets nest too deep; strings are jumped over. On what is no JSON it says something, harmlessly.
-fn too_deep(bytes: &[u8]) -> bool {
+/// Whether brackets nest deeper than 120 levels; strings are jumped over. On what is no JSON it says something,
+/// harmlessly.
+pub fn too_deep(bytes: &[u8]) -> bool {
     let (mut at, mut depth) = (0, 0usize);
     while let Some(&b) = bytes.get(at) {
         at += 1;

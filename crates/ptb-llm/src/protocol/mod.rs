@@ -25,7 +25,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use body::{Body, BodyFault, elements, same_key, text};
+pub use body::{Body, BodyFault, elements, same_key, text, too_deep};
 pub use error::{ErrorReply, Refused};
 pub use fault::{ProviderFault, Said};
 pub use meter::{Answered, Meter};
