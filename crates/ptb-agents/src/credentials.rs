@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ptb_core::cell::{AgentAction, RunSpec};
-use ptb_core::registry::AuthHeader;
+use ptb_core::registry::{ApiProtocol, AuthHeader};
 use ptb_llm::Key;
 use thiserror::Error;
 
@@ -55,12 +55,16 @@ pub enum CredentialError {
 pub struct Connection {
     /// Root of the API.
     pub upstream: String,
+    /// The wire formats that are spoken, the usual one first.
+    pub protocols: Vec<ApiProtocol>,
     /// Variables that may hold the key; the first that is set counts.
     pub keys: Vec<String>,
     /// How the key goes with a request.
     pub header: AuthHeader,
-    /// Models that may be asked: the agent's own first.
-    pub models: Vec<String>,
+    /// The agent's own model.
+    pub model: String,
+    /// Further ones that may be asked.
+    pub aux_models: Vec<String>,
     /// Whether the API's own tools are taken out of requests.
     pub strip_tools: bool,
     /// Most US dollars of an attempt.
@@ -77,13 +81,14 @@ impl Connection {
         let auth = api.auth.get(way(spec))?;
         let option = |name: &str| spec.agent.options.get(name);
         let aux = option("aux_models").map(|all| all.split(',').map(str::trim).map(str::to_owned));
-        let models = spec.agent.model.iter().chain(&api.aux_models).cloned();
         let upstream = option("endpoint").unwrap_or(&api.upstream);
         Some(Self {
             upstream: upstream.trim_end_matches('/').to_owned(),
             keys: option("endpoint_key").map_or(auth.keys.clone(), |name| vec![name.clone()]),
             header: auth.header,
-            models: models.chain(aux.into_iter().flatten()).filter(|m| !m.is_empty()).collect(),
+            protocols: api.protocols.clone(),
+            model: spec.agent.model.clone().unwrap_or_default(),
+            aux_models: api.aux_models.iter().cloned().chain(aux.into_iter().flatten()).collect(),
             strip_tools: option("server_tools").is_some_and(|choice| choice == "strip"),
             spend_limit: option("spend_limit").and_then(|v| v.parse().ok()),
             token_limit: option("token_limit").and_then(|v| v.parse().ok()),

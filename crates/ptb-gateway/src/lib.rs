@@ -10,15 +10,20 @@
 //! following a link, copied, hashed, checked, kept. [`inside`] holds the two files that the workspace
 //! gets: `evaluate.py` and `timer.sh`, thin clients without an answer or a scorer in them.
 //!
+//! The scaffold's provider is the other way through: the model API ([`ModelApi`]) answers at a loopback port of the
+//! agent's network namespace, keeps the real key, the limits and the record of every exchange, and talks to one
+//! upstream alone.
+//!
 //! It must never: read a file through a path that the agent can bend, hold more memory or connections
 //! than [`Bounds`] say, let one client keep another from being served, tell the agent a path of the host
-//! or more than the run's feedback level allows, or trust a word that comes through the socket.
+//! or more than the run's feedback level allows, send a key or a request to anybody but the upstream that was named, or trust a word that comes through a socket.
 
 mod clock;
 mod door;
 mod evaluation;
 mod handover;
 pub mod inside;
+mod model_api;
 mod server;
 mod slots;
 pub mod snapshot;
@@ -32,4 +37,8 @@ pub use evaluation::{
     RequestRecord, SampleFeedback, ScoreRecord, Workspace,
 };
 pub use handover::{Handover, LISTEN_SOCKET};
+pub use model_api::{
+    ApiBounds, ApiTotals, Credential, Foreign, Limits, Mask, ModelApi, ModelApiSetup, ModelTotals,
+    Models, Outage, Probe, RunningModelApi, ServerTools, Service, Used,
+};
 pub use server::{Bounds, Gateway, GatewayError, Running};

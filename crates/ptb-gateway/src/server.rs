@@ -60,7 +60,7 @@ impl Default for Bounds {
     }
 }
 
-/// Why a gateway cannot be opened.
+/// Why a gateway or a model API cannot be opened.
 #[derive(Debug, Error)]
 pub enum GatewayError {
     /// The socket cannot be made.
@@ -80,6 +80,51 @@ pub enum GatewayError {
     Twice {
         /// The path.
         path: String,
+    },
+    /// The listener made inside the wall cannot be used.
+    #[error(
+        "cannot listen for requests to the model API: {source}; hint: hand over a bound and listening TCP socket"
+    )]
+    Listener {
+        /// Why.
+        source: io::Error,
+    },
+    /// The provider's address is none.
+    #[error(
+        "`{url}` is no address of a model API: {why}; hint: give https://HOST, with a path where the provider has one"
+    )]
+    Upstream {
+        /// What was given, without what stands before an `@`.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Connections to the provider cannot be set up.
+    #[error(
+        "cannot set up connections to the provider: {why}; hint: check the proxy in the environment (https_proxy)"
+    )]
+    Client {
+        /// Why.
+        why: String,
+    },
+    /// There is a limit on what may be spent, and nobody knows what is spent.
+    #[error(
+        "no price of {model} is known, so that a spending limit cannot be kept; hint: set a token limit instead, or add \
+         its price to registry/prices.toml"
+    )]
+    NoPrice {
+        /// The model.
+        model: String,
+    },
+    /// The record of exchanges cannot be written.
+    #[error("cannot {action} {}: {source}; hint: check that its folder exists, is writable and has room", path.display())]
+    Record {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
 }
 

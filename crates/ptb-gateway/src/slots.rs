@@ -63,6 +63,14 @@ impl Slot {
             taken.waiting = false;
         }
     }
+
+    /// It is served and kept for a next request: it gives way again when all places are taken.
+    pub(crate) fn idle(&self) {
+        if let Some(taken) = self.slots.taken().1.get_mut(&self.id) {
+            taken.waiting = true;
+            taken.since = Instant::now();
+        }
+    }
 }
 
 impl Drop for Slot {
@@ -87,6 +95,16 @@ mod tests {
         assert!(slots.take().is_none());
         drop(served);
         assert!(slots.take().is_some());
+    }
+
+    #[test]
+    fn who_is_served_and_stays_gives_way_again() {
+        let slots = Slots::new(1, Duration::ZERO);
+        let stays = slots.take().unwrap();
+        stays.asked();
+        assert!(slots.take().is_none());
+        stays.idle();
+        assert!(slots.take().is_some() && stays.kick.is_cancelled());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use reqwest::header::HeaderValue;
+
 use crate::LlmError;
 
 /// What opens a server (`Authorization: Bearer KEY`). Neither `Debug` nor `Display` nor any message shows it.
@@ -38,6 +40,36 @@ impl Key {
     /// The key itself, for the header.
     pub(crate) fn secret(&self) -> &str {
         &self.0
+    }
+
+    /// The header's value that carries the key: `prefix` (`Bearer `, or nothing) and the key, marked as sensitive, so
+    /// that no `Debug` of it shows it. `None` where `prefix` has a character that no header may have.
+    pub fn header(&self, prefix: &str) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("{prefix}{}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Whether the key stands in a text.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        self.is_secret() && memchr::memmem::find(text, self.0.as_bytes()).is_some()
+    }
+
+    /// Puts stars over the key's places in a text, whose length stays.
+    pub fn cover(&self, text: &mut [u8]) {
+        if !self.is_secret() {
+            return;
+        }
+        let mut from = 0;
+        while let Some(at) = memchr::memmem::find(&text[from..], self.0.as_bytes()) {
+            let (start, end) = (from + at, from + at + self.0.len());
+            text[start..end].fill(b'*');
+            from = end;
+        }
+    }
+
+    fn is_secret(&self) -> bool {
+        self.0.len() >= Self::SHORTEST_SECRET
     }
 
     /// Blots out the key's places in what a server said.
@@ -77,6 +109,19 @@ mod tests {
         let mut said = b"an EMPTY key".to_vec();
         Key::new("EMPTY").unwrap().blot(&mut said);
         assert_eq!(said, b"an EMPTY key");
+    }
+
+    #[test]
+    fn a_key_is_covered_without_changing_a_texts_length() {
+        let key = Key::new("sk-0123456789").unwrap();
+        let header = key.header("Bearer ").unwrap();
+        assert_eq!(header.as_bytes(), b"Bearer sk-0123456789");
+        assert!(header.is_sensitive() && !format!("{header:?}").contains("0123"));
+        let mut said = *b"a sk-0123456789sk-0123456789 b";
+        assert!(key.is_in(&said));
+        key.cover(&mut said);
+        assert_eq!(&said, b"a ************************** b");
+        assert!(!key.is_in(&said) && !Key::new("EMPTY").unwrap().is_in(b"an EMPTY key"));
     }
 
     #[test]

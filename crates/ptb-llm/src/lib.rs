@@ -3,7 +3,7 @@
 //! A [`Client`] asks one model behind any OpenAI-compatible server and comes back with a valid answer or with an
 //! error that says whose fault it is: it waits outages out, asks again where a reply is no answer, counts what is
 //! spent and stops before a limit, and keeps what was paid for in a [`Cache`]. [`Prices`] tell what tokens cost;
-//! [`Level`] finds how many requests a server bears.
+//! [`Level`] finds how many requests a server bears. [`protocol`] knows the wire formats that scaffolds speak.
 //!
 //! It must never know what is asked or graded, send a key to another host or write it anywhere, or take a failure for
 //! an answer.
@@ -15,6 +15,7 @@ mod error;
 mod key;
 mod level;
 mod price;
+pub mod protocol;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -6,6 +6,7 @@ use ptb_core::userfile::{UserFile, UserFileError};
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
+use crate::protocol::Tokens;
 
 /// The list that comes with this program.
 const BUILT_IN: &str = include_str!("../../../registry/prices.toml");
@@ -18,6 +19,12 @@ pub struct Price {
     pub input: f64,
     /// Of a prompt, where the server has read it before.
     pub cached_input: f64,
+    /// Of a prompt, where the server writes it into a cache for five minutes; `None` where that costs what a prompt costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_5m: Option<f64>,
+    /// Of a prompt, where the server writes it into a cache for an hour; `None` where that costs what a prompt costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h: Option<f64>,
     /// Of what is generated, reasoning included.
     pub output: f64,
 }
@@ -25,16 +32,23 @@ pub struct Price {
 impl Price {
     /// What so many tokens cost, in US dollars.
     pub fn of(&self, usage: &Usage) -> f64 {
-        let cached = usage.cached_input.min(usage.input);
-        let fresh = usage.input - cached;
-        let millionths = fresh as f64 * self.input
-            + cached as f64 * self.cached_input
-            + usage.output as f64 * self.output;
+        self.of_tokens(&Tokens::from(*usage))
+    }
+
+    /// What so many tokens cost, told by kind, in US dollars. Tools of the provider that cost by use are not in it.
+    pub fn of_tokens(&self, tokens: &Tokens) -> f64 {
+        let millionths = tokens.fresh_input() as f64 * self.input
+            + tokens.cached_input as f64 * self.cached_input
+            + tokens.cache_write_5m as f64 * self.cache_write_5m.unwrap_or(self.input)
+            + tokens.cache_write_1h as f64 * self.cache_write_1h.unwrap_or(self.input)
+            + tokens.output as f64 * self.output;
         millionths / 1e6
     }
 
     fn is_sound(&self) -> bool {
-        [self.input, self.cached_input, self.output].iter().all(|p| p.is_finite() && *p >= 0.0)
+        let writes = [self.cache_write_5m, self.cache_write_1h].into_iter().flatten();
+        let mut all = [self.input, self.cached_input, self.output].into_iter().chain(writes);
+        all.all(|p| p.is_finite() && p >= 0.0)
     }
 }
 
@@ -87,7 +101,7 @@ impl Prices {
 }
 
 /// A name without `-2025-08-07` or `-20250807` at its end.
-fn without_date(name: &str) -> Option<&str> {
+pub(crate) fn without_date(name: &str) -> Option<&str> {
     ["-dddd-dd-dd", "-dddddddd"].iter().find_map(|form| {
         let start = name.len().checked_sub(form.len())?;
         let (rest, date) = (name.get(..start)?, name.get(start..)?);
@@ -107,10 +121,14 @@ mod tests {
         Prices::parse(&UserFile::new("prices.toml", text))
     }
 
+    fn price(input: f64, cached_input: f64, output: f64) -> Price {
+        Price { input, cached_input, output, cache_write_5m: None, cache_write_1h: None }
+    }
+
     #[test]
     fn dated_names_have_their_models_price_and_others_do_not() {
         let prices = Prices::built_in().unwrap();
-        let mini = Price { input: 0.25, cached_input: 0.025, output: 2.0 };
+        let mini = price(0.25, 0.025, 2.0);
         for name in ["gpt-5-mini", "gpt-5-mini-2025-08-07", "gpt-5-mini-20250807"] {
             assert_eq!(prices.of(name), Some(mini), "{name}");
         }
@@ -139,7 +157,7 @@ mod tests {
 
     #[test]
     fn tokens_cost_by_what_they_are() {
-        let price = Price { input: 1.0, cached_input: 0.1, output: 10.0 };
+        let price = price(1.0, 0.1, 10.0);
         let usage =
             Usage { input: 1_000_000, cached_input: 400_000, output: 200_000, reasoning: 150_000 };
         assert!((price.of(&usage) - (0.6 + 0.04 + 2.0)).abs() < 1e-12);
@@ -149,11 +167,41 @@ mod tests {
     }
 
     #[test]
+    fn cache_writes_cost_by_how_long_they_last() {
+        let tokens = Tokens {
+            input: 1_000_000,
+            cached_input: 500_000,
+            cache_write_5m: 100_000,
+            cache_write_1h: 200_000,
+            output: 10_000,
+            reasoning: 0,
+        };
+        let opus = Prices::built_in().unwrap().of("claude-opus-4-6").unwrap();
+        // 200,000 fresh at 5, 500,000 read at 0.50, 100,000 written at 6.25, 200,000 at 10; 10,000 out at 25.
+        assert!((opus.of_tokens(&tokens) - (1.0 + 0.25 + 0.625 + 2.0 + 0.25)).abs() < 1e-9);
+        // Where writing has no price of its own it costs what a prompt costs.
+        assert!((price(5.0, 0.5, 25.0).of_tokens(&tokens) - 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn anthropics_cache_writes_cost_a_quarter_more_and_twice_as_much() {
+        for (name, price) in Prices::built_in().unwrap().iter() {
+            let (five, hour) = match name.starts_with("claude-") {
+                true => (Some(price.input * 1.25), Some(price.input * 2.0)),
+                false => (None, None),
+            };
+            assert_eq!((price.cache_write_5m, price.cache_write_1h), (five, hour), "{name}");
+        }
+    }
+
+    #[test]
     fn a_wrong_list_names_line_and_key() {
         let line = |rest: &str| format!("# prices\n[models]\n\"m\" = {{ {rest} }}\n");
         let e = parse(&line("input = 1, cached_imput = 1, output = 1")).unwrap_err();
         assert!(e.to_string().starts_with("prices.toml:3:"), "{e}");
         assert_eq!(e.hint(), Some("did you mean `cached_input`?"));
+        let bad = line("input = 1, cached_input = 1, output = 1, cache_write_1h = -1");
+        assert!(parse(&bad).unwrap_err().to_string().contains("no amount"));
         for bad in ["-1", "nan", "inf"] {
             let e = parse(&line(&format!("input = {bad}, cached_input = 1, output = 1")));
             assert!(e.unwrap_err().to_string().contains("the price of m is no amount"), "{bad}");

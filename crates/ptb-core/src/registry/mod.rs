@@ -28,7 +28,9 @@ pub(crate) use load::built_in_chat_templates;
 pub use load::{ChosenGrader, GRADER_URL, Registry, RegistryError};
 pub use model::{Architecture, Chat, Model, ToolForm, Weights};
 pub use prompt::GraderPrompt;
-pub use scaffold::{AgentOption, Api, Auth, AuthHeader, COMMON_OPTIONS, Install, TraceFormat};
+pub use scaffold::{
+    AgentOption, Api, ApiProtocol, Auth, AuthHeader, COMMON_OPTIONS, Install, TraceFormat,
+};
 pub use script::{Script, ScriptFolderError};
 
 /// A registry file after its checks: what it says, what it is called, and where it came from.

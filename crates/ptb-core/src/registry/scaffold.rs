@@ -52,11 +52,27 @@ pub struct Install {
 pub struct Api {
     /// Root of the API, `https://api.anthropic.com`. Paths that the scaffold asks for are put behind it.
     pub upstream: String,
+    /// The wire formats that the scaffold speaks, the usual one first.
+    pub protocols: Vec<ApiProtocol>,
     /// Models that the scaffold asks for side calls (titles, summaries), beside the agent's own.
     #[serde(default)]
     pub aux_models: Vec<String>,
     /// How it is let in, by name; `api` unless something else is chosen.
     pub auth: BTreeMap<String, Auth>,
+}
+
+/// A wire format of model APIs (`ptb_llm::protocol` knows them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiProtocol {
+    /// Anthropic's Messages.
+    Anthropic,
+    /// OpenAI's Responses.
+    Responses,
+    /// OpenAI's Chat Completions.
+    Chat,
+    /// Google's generateContent.
+    Gemini,
 }
 
 /// One way to be let in.
@@ -79,12 +95,15 @@ pub enum AuthHeader {
     /// `x-api-key: KEY` (Anthropic).
     #[serde(rename = "x-api-key")]
     XApiKey,
-    /// `authorization: Bearer KEY` (OpenAI, and Anthropic's subscriptions).
+    /// `authorization: Bearer KEY` (OpenAI, and most others).
     #[serde(rename = "bearer")]
     Bearer,
     /// `x-goog-api-key: KEY` (Google).
     #[serde(rename = "x-goog-api-key")]
     XGoogApiKey,
+    /// A token of a Claude subscription, in Anthropic's way.
+    #[serde(rename = "claude-token")]
+    ClaudeToken,
 }
 
 /// Something that can be chosen for a scaffold, in its own way.

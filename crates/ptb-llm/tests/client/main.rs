@@ -22,7 +22,13 @@ pub(crate) fn model(server: &GraderServer) -> Model {
         url: server.url(),
         name: "gpt-5-mini".to_owned(),
         key: Some(Key::new(KEY).unwrap()),
-        price: Some(Price { input: 1.0, cached_input: 0.5, output: 10.0 }),
+        price: Some(Price {
+            input: 1.0,
+            cached_input: 0.5,
+            output: 10.0,
+            cache_write_5m: None,
+            cache_write_1h: None,
+        }),
     }
 }
 

@@ -1,0 +1,307 @@
+//! One request and its answer, from the moment it is let in until its books are closed, whatever happens between.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::{HeaderMap, StatusCode};
+use ptb_llm::protocol::{ErrorReply, Meter, Operation, Protocol, ProviderFault, Refused, Said};
+
+use super::bytes_room::Lease;
+use super::headers::on_record;
+use super::limits::{End, Reservation};
+use super::record::{Entry, ResponseEntry};
+use super::server::{Hall, unix_now};
+use crate::slots::Slot;
+
+/// The status on record where a client went away before there was one ("client closed request", nginx's own).
+const GONE: u16 = 499;
+
+/// What is known of an exchange when it is let in.
+pub(super) struct Asked {
+    pub(super) number: u64,
+    pub(super) started: Instant,
+    pub(super) protocol: Protocol,
+    pub(super) operation: Option<Operation>,
+    pub(super) model: String,
+    pub(super) reservation: Option<Reservation>,
+}
+
+/// An exchange under way. Dropping it is its end: the client has gone away.
+pub(super) struct Exchange {
+    hall: Arc<Hall>,
+    number: u64,
+    started: Instant,
+    protocol: Protocol,
+    operation: Option<Operation>,
+    model: String,
+    reservation: Option<Reservation>,
+    status: Option<StatusCode>,
+    headers: Vec<(String, String)>,
+    first_byte: Option<Duration>,
+    meter: Meter,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    lease: Option<Lease>,
+    truncated: bool,
+    ended: bool,
+}
+
+impl Exchange {
+    pub(super) fn new(hall: &Arc<Hall>, asked: Asked) -> Self {
+        Self {
+            hall: Arc::clone(hall),
+            number: asked.number,
+            started: asked.started,
+            protocol: asked.protocol,
+            operation: asked.operation,
+            model: asked.model,
+            reservation: asked.reservation,
+            status: None,
+            headers: Vec::new(),
+            first_byte: None,
+            meter: Meter::new(asked.protocol, false),
+            kept: Vec::new(),
+            kept_bytes: 0,
+            lease: Some(hall.room.lease()),
+            truncated: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn hall(&self) -> &Arc<Hall> {
+        &self.hall
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    fn generates(&self) -> bool {
+        self.operation == Some(Operation::Generate)
+    }
+
+    /// The answer's head has come.
+    pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.status = Some(status);
+        self.headers = on_record(headers);
+        let kind = headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        self.meter = Meter::new(self.protocol, kind.trim_start().starts_with("text/event-stream"));
+    }
+
+    /// The next bytes of the answer have come.
+    pub(super) fn chunk(&mut self, bytes: &Bytes) {
+        if self.first_byte.is_none() && !bytes.is_empty() {
+            self.first_byte = Some(self.started.elapsed());
+            if self.generates() && self.status.is_some_and(|s| s.is_success()) {
+                self.hall.service.up(Some(self.number));
+            }
+        }
+        if self.generates() {
+            self.meter.push(bytes);
+        }
+        if self.kept_bytes + bytes.len() > self.hall.bounds.answer_bytes {
+            self.truncated = true;
+            return;
+        }
+        self.kept_bytes += bytes.len();
+        if let Some(lease) = &mut self.lease {
+            lease.force(bytes.len());
+        }
+        self.kept.push(bytes.clone());
+    }
+
+    /// The answer has come to its end, as far as HTTP knows.
+    pub(super) fn whole(&mut self) {
+        if self.ended {
+            return;
+        }
+        if self.generates() && !self.meter.streams() {
+            self.meter.whole(&self.kept.concat());
+        }
+        let answered = self.meter.answered();
+        let broke = self.generates() && self.meter.streams() && !answered.finished;
+        match &answered.error {
+            Some(said) => {
+                let said = said.clone();
+                self.said_fault(&said);
+                self.end(End::Failed, None, None);
+            }
+            None if broke => self.cut("the answer ended before the model did"),
+            None => self.end(End::Complete, None, None),
+        }
+    }
+
+    /// The provider broke off.
+    pub(super) fn cut(&mut self, why: &str) {
+        if !self.ended {
+            self.hall.service.down(Some(self.number), ProviderFault::Outage, why);
+            self.end(End::Cut, Some("provider"), None);
+        }
+    }
+
+    /// The provider answered with an error, which has been read whole.
+    pub(super) fn error(&mut self, status: StatusCode, body: &Bytes) {
+        self.chunk(body);
+        if self.operation != Some(Operation::Models) {
+            self.said_fault(&Said::of(status.as_u16(), body));
+        }
+        self.end(End::Failed, None, None);
+    }
+
+    fn said_fault(&self, said: &Said) {
+        if let Some(fault) = said.fault() {
+            let words = match (said.status, said.message.is_empty()) {
+                (Some(status), true) => format!("status {status}"),
+                (Some(status), false) => format!("status {status}: {}", said.message),
+                (None, _) => said.message.clone(),
+            };
+            self.hall.service.down(Some(self.number), fault, &words);
+        }
+    }
+
+    /// The provider cannot be reached.
+    pub(super) fn unreachable(&mut self, reply: &ErrorReply, headers: &HeaderMap, why: &str) {
+        self.hall.service.down(Some(self.number), ProviderFault::Outage, why);
+        self.own(reply, headers);
+        self.end(End::Failed, None, Some(Refused::Unreachable));
+    }
+
+    /// The request is refused here.
+    pub(super) fn refused(&mut self, refused: Refused, reply: &ErrorReply, headers: &HeaderMap) {
+        self.own(reply, headers);
+        self.end(End::Refused, None, Some(refused));
+    }
+
+    fn own(&mut self, reply: &ErrorReply, headers: &HeaderMap) {
+        self.status = StatusCode::from_u16(reply.status).ok();
+        self.headers = on_record(headers);
+        self.kept = vec![Bytes::from(reply.body.clone())];
+    }
+
+    /// Closes the books.
+    fn end(&mut self, end: End, cut_by: Option<&'static str>, refused: Option<Refused>) {
+        self.ended = true;
+        let answered = self.meter.answered();
+        // An error costs nothing; what was cut before its head came may have cost something.
+        let charged = end != End::Refused
+            && refused.is_none()
+            && self.status.is_none_or(|status| status.is_success());
+        let cost = match self.reservation.take() {
+            Some(reservation) => reservation.settle(&self.model, answered, charged),
+            None => None,
+        };
+        self.hall.ledger.ended(end);
+        if refused.is_some_and(|r| r != Refused::Unreachable) && !self.hall.records_refusal() {
+            return;
+        }
+        self.hall.recorder.send(Entry::Response(Box::new(ResponseEntry {
+            number: self.number,
+            at: unix_now(),
+            protocol: self.protocol,
+            status: self.status.map_or(GONE, |status| status.as_u16()),
+            first_byte: self.first_byte,
+            duration: self.started.elapsed(),
+            headers: std::mem::take(&mut self.headers),
+            model: answered.model.clone(),
+            tokens: answered.tokens,
+            tier: answered.tier.clone(),
+            cost,
+            end,
+            cut_by,
+            refused,
+            truncated: self.truncated,
+            streams: self.meter.streams(),
+            body: std::mem::take(&mut self.kept),
+            _lease: self.lease.take(),
+        })));
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // Clients may close a stream when the model has come to its end, before the connection does.
+        if self.meter.answered().finished {
+            return self.whole();
+        }
+        let by = if self.hall.stop.is_cancelled() { "harness" } else { "client" };
+        self.end(End::Cut, Some(by), None);
+    }
+}
+
+/// An answer on its way from the provider to the client.
+pub(super) struct Passing {
+    body: reqwest::Body,
+    left: Option<u64>,
+    exchange: Exchange,
+    slot: Arc<Slot>,
+}
+
+impl Passing {
+    pub(super) fn new(body: reqwest::Body, exchange: Exchange, slot: Arc<Slot>) -> Self {
+        let left = body.size_hint().exact();
+        Self { body, left, exchange, slot }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        loop {
+            let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return Poll::Pending;
+            };
+            match next {
+                Some(Ok(frame)) => {
+                    // Trailers belong to the connection to the provider.
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    let bytes = self.taken(bytes);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Err(e)) => {
+                    self.exchange.cut(&super::forward::chain(&e));
+                    // Without the end of its form the client sees that the answer broke off.
+                    let why = "the provider broke off its answer";
+                    return Poll::Ready(Some(Err(io::Error::new(
+                        io::ErrorKind::ConnectionReset,
+                        why,
+                    ))));
+                }
+                None => {
+                    self.exchange.whole();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn taken(&mut self, bytes: Bytes) -> Bytes {
+        let bytes = self.exchange.hall().covered(bytes);
+        self.exchange.chunk(&bytes);
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(bytes.len() as u64);
+            // Nobody asks for more when the announced length has come.
+            if *left == 0 {
+                self.exchange.whole();
+            }
+        }
+        bytes
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.slot.idle();
+    }
+}
