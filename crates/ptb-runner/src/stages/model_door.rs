@@ -1,0 +1,170 @@
+//! The agent's way to the model that drives it: a port of the inside, which the gateway serves.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use ptb_agents::Connection;
+use ptb_core::files::{read_bounded, write_whole};
+use ptb_core::registry::{ApiProtocol, AuthHeader};
+use ptb_core::run::{RunDir, StageFailure};
+use ptb_gateway::{
+    ApiBounds, ApiTotals, Credential, Handover, Limits, Mask, ModelApi, ModelApiSetup, Models,
+    Outage, RunningModelApi, ServerTools, Service, Used,
+};
+use ptb_llm::protocol::Protocol;
+use ptb_llm::{Key, Prices};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::harness;
+
+/// The port inside; a network of its own has nobody else on it.
+const PORT: u16 = 8377;
+/// Name of the file with what was used.
+const USAGE: &str = "usage.json";
+/// Largest such file that is read.
+const USAGE_BYTES: u64 = 64 << 20;
+
+/// The model API of one attempt, over all its launches.
+pub(super) struct ModelDoor {
+    setup: ModelApiSetup,
+    usage: PathBuf,
+    api: Option<RunningModelApi>,
+    shutdown: CancellationToken,
+}
+
+/// The port of one launch.
+pub(super) struct Port {
+    /// Root of the API as the agent knows it.
+    pub(super) url: String,
+    /// What begins the agent's command, so that the port is made inside.
+    pub(super) prefix: Vec<String>,
+    listener: Listener,
+}
+
+enum Listener {
+    Here(TcpListener),
+    Brought(Handover),
+}
+
+impl Port {
+    /// A port for a launch. Inside a network of its own it is made by `ptb-door`, which brings it to the folder of the
+    /// doors; without one it is made here.
+    pub(super) fn new(doors: &Path, own_network: bool) -> Result<Self, StageFailure> {
+        if own_network {
+            let listener = Listener::Brought(Handover::open(doors).map_err(harness)?);
+            let prefix = ["ptb-door", "listen", &PORT.to_string(), "--"].map(str::to_owned).to_vec();
+            return Ok(Self { url: format!("http://127.0.0.1:{PORT}"), prefix, listener });
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(harness)?;
+        let url = format!("http://{}", listener.local_addr().map_err(harness)?);
+        Ok(Self { url, prefix: Vec::new(), listener: Listener::Here(listener) })
+    }
+}
+
+/// How a model API ended.
+pub(super) struct Served {
+    pub(super) totals: ApiTotals,
+    pub(super) service: Service,
+    pub(super) outages: Vec<Outage>,
+}
+
+impl ModelDoor {
+    /// What stands behind the port. `attempt` is the attempt's folder; what earlier attempts used counts towards limits.
+    pub(super) fn new(
+        (connection, key): (Connection, Key),
+        (run, attempt): (&RunDir, &Path),
+        mask: Mask,
+    ) -> Result<Self, StageFailure> {
+        let setup = ModelApiSetup {
+            upstream: connection.upstream,
+            protocols: connection.protocols.into_iter().map(protocol).collect(),
+            credential: credential(connection.header, key),
+            models: Models { main: connection.model, aux: connection.aux_models },
+            limits: Limits {
+                usd: connection.spend_limit,
+                tokens: connection.token_limit,
+                used: used(run, attempt),
+            },
+            server_tools: match connection.strip_tools {
+                true => ServerTools::Strip,
+                false => ServerTools::Allow,
+            },
+            prices: Prices::built_in().map_err(harness)?,
+            record: attempt.join("api.jsonl.zst"),
+            network: attempt.join("network.jsonl"),
+            mask,
+            bounds: ApiBounds::default(),
+        };
+        let (usage, shutdown) = (attempt.join(USAGE), CancellationToken::new());
+        Ok(Self { setup, usage, api: None, shutdown })
+    }
+
+    /// Serves a launch's port, as soon as it is there. Dropping the future before is fine.
+    pub(super) async fn serve(&mut self, port: Port) -> Result<(), StageFailure> {
+        let listener = match port.listener {
+            Listener::Here(listener) => listener,
+            Listener::Brought(handover) => handover.port().await.map_err(harness)?,
+        };
+        match &self.api {
+            Some(api) => api.also(listener).map_err(harness),
+            None => {
+                let api = ModelApi::serve(listener, self.setup.clone(), &self.shutdown);
+                self.api = Some(api.map_err(harness)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The API, once something was served.
+    pub(super) fn api(&self) -> Option<&RunningModelApi> {
+        self.api.as_ref()
+    }
+
+    /// Ends it, and writes down what was used.
+    pub(super) async fn close(self) -> Result<Option<Served>, StageFailure> {
+        let Some(api) = self.api else { return Ok(None) };
+        let (service, outages) = (api.service().borrow().clone(), api.outages());
+        let totals = api.stop().await;
+        let text = serde_json::to_vec_pretty(&totals).map_err(harness)?;
+        write_whole(&self.usage, &text).map_err(harness)?;
+        Ok(Some(Served { totals, service, outages }))
+    }
+}
+
+fn protocol(protocol: ApiProtocol) -> Protocol {
+    match protocol {
+        ApiProtocol::Anthropic => Protocol::Anthropic,
+        ApiProtocol::Responses => Protocol::Responses,
+        ApiProtocol::Chat => Protocol::Chat,
+        ApiProtocol::Gemini => Protocol::Gemini,
+    }
+}
+
+fn credential(header: AuthHeader, key: Key) -> Credential {
+    match header {
+        AuthHeader::XApiKey => Credential::ApiKey(key),
+        AuthHeader::Bearer => Credential::Bearer(key),
+        AuthHeader::XGoogApiKey => Credential::Google(key),
+        AuthHeader::ClaudeToken => Credential::ClaudeToken(key),
+    }
+}
+
+/// What the attempts before this one used.
+fn used(run: &RunDir, attempt: &Path) -> Used {
+    let this = attempt.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u32>().ok());
+    let before = (1..this.unwrap_or(1)).filter_map(|n| {
+        let text = read_bounded(&run.attempt(n).join(USAGE), USAGE_BYTES).ok()?;
+        serde_json::from_slice::<ApiTotals>(&text).ok()
+    });
+    before.fold(Used::default(), |used, totals| Used {
+        usd: used.usd + totals.known_cost_usd + totals.estimated_usd,
+        tokens: used.tokens + totals.tokens.total() + totals.estimated_tokens,
+    })
+}
+
+/// The names and values that must be nowhere in what is kept.
+pub(super) fn secrets(connection: &Connection, key: &Key) -> BTreeMap<String, String> {
+    let name = connection.keys.first().cloned().unwrap_or_else(|| "KEY".to_owned());
+    BTreeMap::from([(name, key.secret().to_owned())])
+}
