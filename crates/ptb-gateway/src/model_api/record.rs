@@ -103,6 +103,8 @@ impl Recorder {
             parts: Parts::default(),
             judge: Judge::default(),
             told: HashSet::new(),
+            give_up: None,
+            last_tries: LAST_TRIES,
         };
         let (sender, entries) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -157,6 +159,9 @@ struct Writer {
     parts: Parts,
     judge: Judge,
     told: HashSet<String>,
+    /// When nothing is tried again any more, once everything ends.
+    give_up: Option<Instant>,
+    last_tries: Duration,
 }
 
 impl Writer {
@@ -308,13 +313,13 @@ impl Writer {
     }
 
     fn insist(&mut self, mut write: impl FnMut(&mut Self) -> io::Result<()>) -> bool {
-        let mut last = None;
         while let Err(e) = write(self) {
             self.state.failing.store(true, Ordering::Relaxed);
             self.failed(&e);
             if self.state.closing.load(Ordering::Relaxed) {
-                let since = *last.get_or_insert_with(Instant::now);
-                if since.elapsed() > LAST_TRIES {
+                let last = self.last_tries;
+                // One time for all that is left: the end must come.
+                if Instant::now() >= *self.give_up.get_or_insert_with(|| Instant::now() + last) {
                     return false;
                 }
             }
@@ -364,4 +369,53 @@ fn tool_name((_, id, value, _): &(String, String, &serde_json::value::RawValue, 
     let named = json["name"].as_str().or(json["function"]["name"].as_str());
     let name = named.or(json["type"].as_str()).or_else(first).unwrap_or("unnamed");
     format!("{}#{}", name.chars().take(60).collect::<String>(), id.get(..8).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_api::setup::Limits;
+
+    fn writer(folder: &std::path::Path) -> Writer {
+        Writer {
+            store: Store::open(&folder.join("api.jsonl.zst")).unwrap(),
+            network: Log::open(&folder.join("network.jsonl")).unwrap(),
+            mask: Arc::new(|line| line),
+            most: 1 << 20,
+            ledger: Ledger::new(Limits::default(), ptb_llm::Prices::default()),
+            state: Arc::default(),
+            parts: Parts::default(),
+            judge: Judge::default(),
+            told: HashSet::new(),
+            give_up: None,
+            last_tries: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_out_while_requests_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let state = Arc::clone(&writer.state);
+        let mut tries = 0;
+        let done = writer.insist(|_| {
+            assert_eq!(state.failing.load(Ordering::Relaxed), tries > 0);
+            tries += 1;
+            if tries < 3 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        });
+        assert!(done && tries == 3 && !state.failing.load(Ordering::Relaxed));
+        let fault = writer.ledger.totals().record_fault.unwrap();
+        assert!(fault.contains("no storage space"), "{fault}");
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_does_not_keep_the_end_from_coming() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        writer.state.closing.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(!writer.insist(|_| Err(io::ErrorKind::StorageFull.into())));
+        }
+        assert!(writer.write(b"{}".to_vec()), "what can be written still is");
+    }
 }
