@@ -99,8 +99,8 @@ async fn admit(hall: &Arc<Hall>, guest: &mut Guest, body: Incoming) -> Result<Ti
         return Err((Refused::NotFound, no_path(guest)));
     };
     guest.protocol = route.protocol;
-    if let Some(why) = hall.recorder.refuses() {
-        return Err((Refused::Busy, why.to_owned()));
+    if let Some((refused, why)) = hall.recorder.refuses() {
+        return Err((refused, why.to_owned()));
     }
     if guest.head.method != Method::POST {
         return Ok(Ticket { body: None, reservation: None });

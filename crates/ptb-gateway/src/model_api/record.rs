@@ -78,6 +78,8 @@ pub(super) enum Entry {
 
 /// The way to the thread.
 pub(super) struct Recorder {
+    /// The highest number that the record had when it was opened.
+    pub(super) last_number: u64,
     sender: Mutex<Option<mpsc::Sender<Entry>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     state: Arc<State>,
@@ -93,8 +95,9 @@ struct State {
 impl Recorder {
     pub(super) fn open(setup: &ModelApiSetup, ledger: &Arc<Ledger>) -> Result<Self, GatewayError> {
         let state = Arc::new(State::default());
+        let (store, last_number) = Store::open(&setup.record)?;
         let writer = Writer {
-            store: Store::open(&setup.record)?,
+            store,
             network: Log::open(&setup.network)?,
             mask: Arc::clone(&setup.mask),
             most: setup.bounds.record_bytes,
@@ -116,15 +119,15 @@ impl Recorder {
                 source,
             })?;
         let (sender, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
-        Ok(Self { sender, thread, state })
+        Ok(Self { last_number, sender, thread, state })
     }
 
-    /// Why nothing more may be sent to the provider, if so.
-    pub(super) fn refuses(&self) -> Option<&'static str> {
-        if self.state.failing.load(Ordering::Relaxed) {
-            Some("the record of this run cannot be written at present")
-        } else if self.state.full.load(Ordering::Relaxed) {
-            Some("the record of this run is full")
+    /// Why nothing more may be sent to the provider, if so: for now, or for good.
+    pub(super) fn refuses(&self) -> Option<(Refused, &'static str)> {
+        if self.state.full.load(Ordering::Relaxed) {
+            Some((Refused::Limit, "the record of this run is full"))
+        } else if self.state.failing.load(Ordering::Relaxed) {
+            Some((Refused::Busy, "the record of this run cannot be written at present"))
         } else {
             None
         }
@@ -378,7 +381,7 @@ mod tests {
 
     fn writer(folder: &std::path::Path) -> Writer {
         Writer {
-            store: Store::open(&folder.join("api.jsonl.zst")).unwrap(),
+            store: Store::open(&folder.join("api.jsonl.zst")).unwrap().0,
             network: Log::open(&folder.join("network.jsonl")).unwrap(),
             mask: Arc::new(|line| line),
             most: 1 << 20,
