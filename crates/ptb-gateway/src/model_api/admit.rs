@@ -28,6 +28,9 @@ type No = (Refused, String);
 /// The most memory that unpacking a body's history may take, as a power of two of bytes.
 const WINDOW: u32 = 25;
 
+/// Of an announced body, so many bytes are reserved at once; who announces more must send it.
+const FIRST: usize = 1 << 20;
+
 /// A request as it is being let in: what the record needs to know, whatever comes of it.
 struct Guest {
     number: u64,
@@ -96,8 +99,8 @@ async fn admit(hall: &Arc<Hall>, guest: &mut Guest, body: Incoming) -> Result<Ti
         return Err((Refused::NotFound, no_path(guest)));
     };
     guest.protocol = route.protocol;
-    if let Some(why) = hall.recorder.refuses() {
-        return Err((Refused::Busy, why.to_owned()));
+    if let Some((refused, why)) = hall.recorder.refuses() {
+        return Err((refused, why.to_owned()));
     }
     if guest.head.method != Method::POST {
         return Ok(Ticket { body: None, reservation: None });
@@ -153,7 +156,8 @@ async fn read(hall: &Hall, mut body: Incoming) -> Result<Held, No> {
         return Err(too_large());
     }
     let mut lease = hall.room.lease();
-    let mut bytes = BytesMut::new();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    let mut bytes = BytesMut::with_capacity(announced.min(FIRST));
     let reading = async {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| {

@@ -109,9 +109,13 @@ fn compare(norm: &Fingerprint, print: &Fingerprint) -> Option<Foreign> {
     (!reasons.is_empty()).then_some(Foreign { number: print.number, reasons })
 }
 
-/// The first word of a user agent, with its version.
+/// The program and its version: `curl/8.5.0`. Gemini CLI puts the model behind them (`GeminiCLI/0.61.0/gemini-2.5-pro`).
 fn program(user_agent: &str) -> &str {
-    user_agent.split([' ', '(']).next().unwrap_or_default()
+    let word = user_agent.split([' ', '(']).next().unwrap_or_default();
+    match word.match_indices('/').nth(1) {
+        Some((second, _)) => word.get(..second).unwrap_or_default(),
+        None => word,
+    }
 }
 
 fn shown(text: &str) -> String {
@@ -189,6 +193,19 @@ mod tests {
         let side = Fingerprint { main: false, system: None, ..print(6) };
         assert_eq!(judge.take(side), []);
         assert_eq!(judge.end(), []);
+    }
+
+    #[test]
+    fn programs_are_told_by_name_and_version() {
+        for (agent, want) in [
+            ("claude-cli/2.1.330 (external, sdk-cli)", "claude-cli/2.1.330"),
+            ("GeminiCLI-tui/0.61.0/gemini-2.5-flash (linux; x64)", "GeminiCLI-tui/0.61.0"),
+            ("opencode/1.18.33 ai-sdk/provider-utils/4", "opencode/1.18.33"),
+            ("curl", "curl"),
+            ("", ""),
+        ] {
+            assert_eq!(program(agent), want);
+        }
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(super) enum Entry {
 
 /// The way to the thread.
 pub(super) struct Recorder {
+    /// The highest number that the record had when it was opened.
+    pub(super) last_number: u64,
     sender: Mutex<Option<mpsc::Sender<Entry>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     state: Arc<State>,
@@ -93,8 +95,9 @@ struct State {
 impl Recorder {
     pub(super) fn open(setup: &ModelApiSetup, ledger: &Arc<Ledger>) -> Result<Self, GatewayError> {
         let state = Arc::new(State::default());
+        let (store, last_number) = Store::open(&setup.record)?;
         let writer = Writer {
-            store: Store::open(&setup.record)?,
+            store,
             network: Log::open(&setup.network)?,
             mask: Arc::clone(&setup.mask),
             most: setup.bounds.record_bytes,
@@ -103,6 +106,8 @@ impl Recorder {
             parts: Parts::default(),
             judge: Judge::default(),
             told: HashSet::new(),
+            give_up: None,
+            last_tries: LAST_TRIES,
         };
         let (sender, entries) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -114,15 +119,15 @@ impl Recorder {
                 source,
             })?;
         let (sender, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
-        Ok(Self { sender, thread, state })
+        Ok(Self { last_number, sender, thread, state })
     }
 
-    /// Why nothing more may be sent to the provider, if so.
-    pub(super) fn refuses(&self) -> Option<&'static str> {
-        if self.state.failing.load(Ordering::Relaxed) {
-            Some("the record of this run cannot be written at present")
-        } else if self.state.full.load(Ordering::Relaxed) {
-            Some("the record of this run is full")
+    /// Why nothing more may be sent to the provider, if so: for now, or for good.
+    pub(super) fn refuses(&self) -> Option<(Refused, &'static str)> {
+        if self.state.full.load(Ordering::Relaxed) {
+            Some((Refused::Limit, "the record of this run is full"))
+        } else if self.state.failing.load(Ordering::Relaxed) {
+            Some((Refused::Busy, "the record of this run cannot be written at present"))
         } else {
             None
         }
@@ -157,6 +162,9 @@ struct Writer {
     parts: Parts,
     judge: Judge,
     told: HashSet<String>,
+    /// When nothing is tried again any more, once everything ends.
+    give_up: Option<Instant>,
+    last_tries: Duration,
 }
 
 impl Writer {
@@ -308,13 +316,13 @@ impl Writer {
     }
 
     fn insist(&mut self, mut write: impl FnMut(&mut Self) -> io::Result<()>) -> bool {
-        let mut last = None;
         while let Err(e) = write(self) {
             self.state.failing.store(true, Ordering::Relaxed);
             self.failed(&e);
             if self.state.closing.load(Ordering::Relaxed) {
-                let since = *last.get_or_insert_with(Instant::now);
-                if since.elapsed() > LAST_TRIES {
+                let last = self.last_tries;
+                // One time for all that is left: the end must come.
+                if Instant::now() >= *self.give_up.get_or_insert_with(|| Instant::now() + last) {
                     return false;
                 }
             }
@@ -364,4 +372,53 @@ fn tool_name((_, id, value, _): &(String, String, &serde_json::value::RawValue, 
     let named = json["name"].as_str().or(json["function"]["name"].as_str());
     let name = named.or(json["type"].as_str()).or_else(first).unwrap_or("unnamed");
     format!("{}#{}", name.chars().take(60).collect::<String>(), id.get(..8).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_api::setup::Limits;
+
+    fn writer(folder: &std::path::Path) -> Writer {
+        Writer {
+            store: Store::open(&folder.join("api.jsonl.zst")).unwrap().0,
+            network: Log::open(&folder.join("network.jsonl")).unwrap(),
+            mask: Arc::new(|line| line),
+            most: 1 << 20,
+            ledger: Ledger::new(Limits::default(), ptb_llm::Prices::default()),
+            state: Arc::default(),
+            parts: Parts::default(),
+            judge: Judge::default(),
+            told: HashSet::new(),
+            give_up: None,
+            last_tries: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_out_while_requests_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let state = Arc::clone(&writer.state);
+        let mut tries = 0;
+        let done = writer.insist(|_| {
+            assert_eq!(state.failing.load(Ordering::Relaxed), tries > 0);
+            tries += 1;
+            if tries < 3 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        });
+        assert!(done && tries == 3 && !state.failing.load(Ordering::Relaxed));
+        let fault = writer.ledger.totals().record_fault.unwrap();
+        assert!(fault.contains("no storage space"), "{fault}");
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_does_not_keep_the_end_from_coming() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        writer.state.closing.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(!writer.insist(|_| Err(io::ErrorKind::StorageFull.into())));
+        }
+        assert!(writer.write(b"{}".to_vec()), "what can be written still is");
+    }
 }

@@ -62,6 +62,7 @@ impl Hall {
         let client = forward::client(&upstream, &bounds)?;
         let ledger = Ledger::new(setup.limits, setup.prices.clone());
         let recorder = Recorder::open(&setup, &ledger)?;
+        let last_number = recorder.last_number;
         Ok(Self {
             bounds,
             upstream,
@@ -73,13 +74,14 @@ impl Hall {
             room: Room::new(bounds.memory),
             stop,
             slots: Slots::new(bounds.connections, bounds.patience),
-            numbers: AtomicU64::new(0),
+            // A record that goes on has each number once.
+            numbers: AtomicU64::new(last_number),
             refusals: AtomicU64::new(0),
             setup,
         })
     }
 
-    /// The next request's number; the first is 1.
+    /// The next request's number; the first of a record is 1.
     pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }

@@ -1,7 +1,7 @@
 //! The record's files: appended to, never torn in the middle.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::GatewayError;
@@ -18,10 +18,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens a record, or begins one. What a killed writer left unfinished is mended first: the lines that are whole
-    /// stay, since nothing could be read behind a torn frame.
-    pub(super) fn open(path: &Path) -> Result<Self, GatewayError> {
-        mend(path).map_err(failed("mend", path))?;
+    /// Opens a record, or begins one; with it comes the highest number in it. What a killed writer left unfinished is
+    /// mended first: the lines that are whole stay, since nothing could be read behind a torn frame.
+    pub(super) fn open(path: &Path) -> Result<(Self, u64), GatewayError> {
+        let last = mend(path).map_err(failed("mend", path))?;
         let mut store = Self { path: path.to_owned(), encoder: None, good: 0 };
         store.good = match std::fs::metadata(path) {
             Ok(meta) => meta.len(),
@@ -29,7 +29,7 @@ impl Store {
             Err(e) => return Err(failed("look at", path)(e)),
         };
         store.begin().map_err(failed("open", path))?;
-        Ok(store)
+        Ok((store, last))
     }
 
     /// Begins a frame behind the last whole line.
@@ -70,7 +70,7 @@ impl Store {
     fn cut(&mut self) {
         let file = OpenOptions::new().write(true).open(&self.path);
         let back = file.and_then(|file| file.set_len(self.good)).and_then(|()| mend(&self.path));
-        match back.and_then(|()| std::fs::metadata(&self.path)) {
+        match back.and_then(|_| std::fs::metadata(&self.path)) {
             Ok(meta) => self.good = meta.len(),
             Err(e) => tracing::error!("cannot mend {}: {e}", self.path.display()),
         }
@@ -90,52 +90,56 @@ impl Store {
     }
 }
 
-/// Makes a record whose last frame has no end one that has: by writing its whole lines anew.
-fn mend(path: &Path) -> io::Result<()> {
+/// Makes a record whose last frame has no end one that has, by writing its whole lines anew. The highest number in it.
+fn mend(path: &Path) -> io::Result<u64> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e),
     };
-    if ends_well(&file)? {
-        return Ok(());
+    let mut last = 0;
+    let ends_well = file.metadata()?.len() == 0
+        || each_line(&file, |line| {
+            last = last.max(number(line));
+            Ok(())
+        })?;
+    if ends_well {
+        return Ok(last);
     }
     let mut from = file;
     from.seek(SeekFrom::Start(0))?;
-    let mut lines = BufReader::new(zstd::stream::read::Decoder::new(from)?);
     let folder = path.parent().unwrap_or(Path::new("."));
-    let new = tempfile::NamedTempFile::new_in(folder)?;
-    let mut encoder = zstd::stream::write::Encoder::new(new, LEVEL)?;
+    let mut encoder =
+        zstd::stream::write::Encoder::new(tempfile::NamedTempFile::new_in(folder)?, LEVEL)?;
+    each_line(&from, |line| encoder.write_all(line))?;
+    let new = encoder.finish()?;
+    new.as_file().sync_all()?;
+    new.persist(path).map_err(|e| e.error)?;
+    Ok(last)
+}
+
+/// Goes through whole lines, their ends included; whether the record ends with one, and its last frame has an end.
+fn each_line(file: &File, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
+    let mut lines = BufReader::new(zstd::stream::read::Decoder::new(file)?);
     let mut line = Vec::new();
     loop {
         line.clear();
         // An error is the torn end.
         match lines.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => break,
-            Ok(_) if line.last() == Some(&b'\n') => encoder.write_all(&line)?,
-            Ok(_) => break,
+            Ok(0) => return Ok(true),
+            Ok(_) if line.last() == Some(&b'\n') => each(&line)?,
+            Ok(_) | Err(_) => return Ok(false),
         }
     }
-    let new = encoder.finish()?;
-    new.as_file().sync_all()?;
-    new.persist(path).map_err(|e| e.error)?;
-    Ok(())
 }
 
-fn ends_well(file: &File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
+fn number(line: &[u8]) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        #[serde(default)]
+        number: u64,
     }
-    let mut decoder = zstd::stream::read::Decoder::new(file)?;
-    let mut buffer = vec![0; 1 << 16];
-    let mut last = b'\n';
-    loop {
-        match decoder.read(&mut buffer) {
-            Ok(0) => return Ok(last == b'\n'),
-            Ok(n) => last = buffer[n - 1],
-            Err(_) => return Ok(false),
-        }
-    }
+    serde_json::from_slice(line).map_or(0, |Numbered { number }| number)
 }
 
 /// Plain JSON Lines, appended to.
@@ -181,46 +185,47 @@ mod tests {
     fn each_line_can_be_read_at_once_and_openings_follow_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("api.jsonl.zst");
-        let mut store = Store::open(&path).unwrap();
+        let mut store = Store::open(&path).unwrap().0;
         store.write(b"{\"a\":1}").unwrap();
         store.write(b"{\"a\":2}").unwrap();
         assert_eq!(lines(&path), ["{\"a\":1}", "{\"a\":2}"]);
         store.finish().unwrap();
-        let mut store = Store::open(&path).unwrap();
+        let mut store = Store::open(&path).unwrap().0;
         store.write(b"{\"a\":3}").unwrap();
         store.finish().unwrap();
         assert_eq!(lines(&path).len(), 3);
     }
 
     #[test]
-    fn a_writer_that_was_killed_loses_nothing_that_was_written() {
+    fn a_writer_killed_at_any_byte_loses_only_what_was_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("api.jsonl.zst");
-        let mut store = Store::open(&path).unwrap();
-        for n in 0..50 {
-            store.write(format!("{{\"a\":{n}}}").as_bytes()).unwrap();
+        let mut store = Store::open(&path).unwrap().0;
+        let mut sizes = Vec::new();
+        for n in 1..=20 {
+            store.write(format!("{{\"number\":{n}}}").as_bytes()).unwrap();
+            sizes.push(store.size());
         }
-        let before = store.size();
-        store.write(&[b'x'; 5000]).unwrap();
-        // Killed: the frame has no end, and of the last line only a part came to the disk.
+        // Killed: the frame has no end.
         std::mem::forget(store);
-        let torn = OpenOptions::new().write(true).open(&path).unwrap();
-        torn.set_len(before + 3).unwrap();
-        let mut store = Store::open(&path).unwrap();
-        store.write(b"{\"after\":1}").unwrap();
-        store.finish().unwrap();
-        let all = lines(&path);
-        assert_eq!(
-            (all.len(), all[49].as_str(), all[50].as_str()),
-            (51, "{\"a\":49}", "{\"after\":1}")
-        );
+        let bytes = std::fs::read(&path).unwrap();
+        for kept in 0..=bytes.len() {
+            std::fs::write(&path, &bytes[..kept]).unwrap();
+            let whole = sizes.iter().filter(|size| **size <= kept as u64).count();
+            let (mut store, last) = Store::open(&path).unwrap();
+            assert_eq!(last, whole as u64, "{kept} bytes");
+            store.write(b"{\"number\":99}").unwrap();
+            store.finish().unwrap();
+            let all = lines(&path);
+            assert_eq!((all.len(), all[whole].as_str()), (whole + 1, "{\"number\":99}"));
+        }
     }
 
     #[test]
     fn a_line_that_could_not_be_written_is_not_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("api.jsonl.zst");
-        let mut store = Store::open(&path).unwrap();
+        let mut store = Store::open(&path).unwrap().0;
         store.write(b"{\"a\":1}").unwrap();
         // A file that may only be read stands for a full disk.
         let read_only = File::open(&path).unwrap();

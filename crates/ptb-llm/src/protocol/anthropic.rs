@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::meter::{Answered, count, word};
-use super::{Said, Tokens};
+use super::{Event, Said, Tokens};
 
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -15,8 +15,14 @@ struct Head<'a> {
     kind: Cow<'a, str>,
 }
 
-/// One event of a stream.
-pub(super) fn event(answered: &mut Answered, data: &str) {
+/// Events that are looked into.
+const TELLING: [&str; 4] = ["message_start", "message_delta", "message_stop", "error"];
+
+/// One event of a stream. Its name is its data's type; most are pieces of text, which need not be looked into.
+pub(super) fn event(answered: &mut Answered, Event { name, data }: Event<'_>) {
+    if name.is_some_and(|name| !TELLING.contains(&name)) {
+        return;
+    }
     let Ok(Head { kind }) = serde_json::from_str(data) else { return };
     match kind.as_ref() {
         "message_start" | "message_delta" | "error" => {}

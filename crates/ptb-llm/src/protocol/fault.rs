@@ -114,7 +114,7 @@ impl Said {
             Some(401) => Some(ProviderFault::Key),
             Some(400 | 403) | None if key => Some(ProviderFault::Key),
             // A 403 may be about one model or one prompt: only one that speaks of the key is about the key.
-            Some(403) => ["api key", "token", "revoked", "credential"]
+            Some(403) => ["api key", "token", "revoked", "credential", "oauth"]
                 .iter()
                 .any(|w| lower.contains(w))
                 .then_some(ProviderFault::Key),

@@ -76,8 +76,8 @@ impl Meter {
 
 fn event_of(protocol: Protocol, answered: &mut Answered, event: Event<'_>) {
     match protocol {
-        Protocol::Anthropic => anthropic::event(answered, event.data),
-        Protocol::Responses => responses::event(answered, event.data),
+        Protocol::Anthropic => anthropic::event(answered, event),
+        Protocol::Responses => responses::event(answered, event),
         Protocol::Chat if event.data.trim() == "[DONE]" => answered.finished = true,
         Protocol::Chat => chat::event(answered, event.data),
         Protocol::Gemini => {
