@@ -1,0 +1,1 @@
+//! Each protocol, read back.
