@@ -14,6 +14,7 @@ mod client;
 mod error;
 mod key;
 mod level;
+pub mod mask;
 mod price;
 pub mod protocol;
 #[cfg(feature = "testing")]

@@ -1,0 +1,284 @@
+//! The four real command-line agents, each driven through a session by the scripted API.
+//!
+//! `PTB_AGENT_CLIS` names a folder with `node_modules/.bin`, where npm has put them (and a node that suits them).
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scripted_api::{Protocol, Script, ScriptedApi, Turn};
+
+const KEY: &str = "scripted-key-0123456789";
+/// A session takes some seconds; a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Where the agents are; none after a reason was told.
+fn programs() -> Option<PathBuf> {
+    let Some(prefix) = std::env::var_os("PTB_AGENT_CLIS") else {
+        assert!(
+            std::env::var_os("PTB_REQUIRE_ALL").is_none_or(|v| v != "1"),
+            "PTB_AGENT_CLIS is not set"
+        );
+        eprintln!("skipped: PTB_AGENT_CLIS names no folder with the agents' programs");
+        return None;
+    };
+    Some(Path::new(&prefix).join("node_modules/.bin"))
+}
+
+/// An agent's session: its home, its working directory, its programs.
+struct Session {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+}
+
+impl Session {
+    fn new() -> Option<Self> {
+        let programs = programs()?;
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["home", "work"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Some(Self { folder, programs })
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Runs an agent and gives what it printed; it must end well.
+    fn run(&self, command: &[&str], environment: &[(&str, &str)]) -> String {
+        let (name, arguments) = command.split_first().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let (out, err) = (self.at("out"), self.at("err"));
+        let mut child = Command::new(self.programs.join(name))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", format!("{}:{path}", self.programs.display()))
+            .env("HOME", self.at("home"))
+            .envs(environment.iter().copied())
+            .current_dir(self.at("work"))
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&err).unwrap())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} does not start: {e}"));
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("{name} does not end");
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        assert!(status.success(), "{name}: {status}\n{}\n{}", read(&out), read(&err));
+        read(&out)
+    }
+}
+
+/// Three turns, and two more for a session that is taken up again.
+fn script() -> Script {
+    Script::turns([
+        Turn::run("echo proof-42 > proof.txt").saying("I write it.").thinking("A file it is."),
+        Turn::run("cat proof.txt"),
+        Turn::text("Finished: it says proof-42."),
+        Turn::run("echo more >> proof.txt"),
+        Turn::text("Finished again."),
+    ])
+}
+
+/// Plays the script: a session, and another that takes it up again. `commands` makes both from a prompt.
+fn plays(
+    protocol: Protocol,
+    model: &str,
+    prepare: impl Fn(&Session, &str),
+    commands: [&[&str]; 2],
+    environment: impl Fn(&str) -> Vec<(&'static str, String)>,
+) {
+    let Some(session) = Session::new() else { return };
+    let api = ScriptedApi::start(script());
+    api.expect_key(KEY);
+    // Agents try again after a failure, and that must not move the script on.
+    api.fail_next(1, scripted_api::Fault::Internal);
+    prepare(&session, &api.url());
+    let environment = environment(&api.url());
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
+
+    let printed = session.run(commands[0], &environment);
+    let proof = session.at("work/proof.txt");
+    assert_eq!(fs::read_to_string(&proof).unwrap(), "proof-42\n");
+    assert!(printed.contains("proof-42"), "{printed}");
+    for line in printed.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    }
+
+    session.run(commands[1], &environment);
+    assert_eq!(fs::read_to_string(&proof).unwrap(), "proof-42\nmore\n");
+
+    let ledger = api.ledger();
+    let turns: Vec<usize> = ledger.turns().map(|entry| entry.turn).collect();
+    assert_eq!(turns, [0, 1, 2, 3, 4]);
+    assert_eq!(ledger.entries.iter().filter(|e| e.fault == Some("internal")).count(), 1);
+    for entry in ledger.turns() {
+        assert_eq!(
+            (entry.protocol, entry.model.as_str(), entry.stream),
+            (Some(protocol), model, true)
+        );
+        let tokens = entry.tokens.expect("each reply told its tokens");
+        assert!(tokens.output > 3 && (tokens.cached > 0) == (entry.turn > 0), "{entry:?}");
+    }
+    let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
+    for earlier in ["write proof.txt", "I write it.", "go on please", "echo more"] {
+        assert!(last.contains(earlier), "the session that was taken up lacks {earlier:?}");
+    }
+}
+
+#[test]
+fn claude_plays_a_script() {
+    let new = [
+        "claude",
+        "--print",
+        "--verbose",
+        "--output-format",
+        "stream-json",
+        "--dangerously-skip-permissions",
+        "--model",
+        "claude-sonnet-4-5",
+        "write proof.txt",
+    ];
+    let mut again = new.to_vec();
+    again.insert(1, "--continue");
+    *again.last_mut().unwrap() = "go on please";
+    plays(
+        Protocol::Messages,
+        "claude-sonnet-4-5",
+        |_, _| {},
+        [&new, &again],
+        |url| {
+            vec![
+                ("ANTHROPIC_BASE_URL", url.to_owned()),
+                ("ANTHROPIC_API_KEY", KEY.to_owned()),
+                ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+                ("DISABLE_AUTOUPDATER", "1".to_owned()),
+                ("IS_SANDBOX", "1".to_owned()),
+            ]
+        },
+    );
+}
+
+#[test]
+fn codex_plays_a_script() {
+    let prepare = |session: &Session, url: &str| {
+        let config = format!(
+            "model_provider = \"gateway\"\n[model_providers.gateway]\nname = \"gateway\"\nbase_url = \"{url}/v1\"\n\
+             env_key = \"GATEWAY_KEY\"\nwire_api = \"responses\"\n"
+        );
+        session.write("home/.codex/config.toml", &config);
+    };
+    let options = [
+        "--json",
+        "--skip-git-repo-check",
+        "--dangerously-bypass-approvals-and-sandbox",
+        "--model",
+        "gpt-5.2",
+    ];
+    let new = [&["codex", "exec"], &options[..], &["write proof.txt"]].concat();
+    let again = [&["codex", "exec", "resume", "--last"], &options[..], &["go on please"]].concat();
+    plays(Protocol::Responses, "gpt-5.2", prepare, [&new, &again], |_| {
+        vec![("GATEWAY_KEY", KEY.to_owned())]
+    });
+}
+
+#[test]
+fn gemini_plays_a_script() {
+    let prepare = |session: &Session, _: &str| {
+        let settings = r#"{"security": {"auth": {"selectedType": "gemini-api-key"}},
+            "privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}}"#;
+        session.write("home/.gemini/settings.json", settings);
+    };
+    let options = [
+        "gemini",
+        "--yolo",
+        "--skip-trust",
+        "--model",
+        "gemini-2.5-pro",
+        "--output-format",
+        "stream-json",
+    ];
+    let new = [&options[..], &["--prompt", "write proof.txt"]].concat();
+    let again = [&options[..], &["--resume", "latest", "--prompt", "go on please"]].concat();
+    plays(Protocol::Gemini, "gemini-2.5-pro", prepare, [&new, &again], |url| {
+        vec![("GOOGLE_GEMINI_BASE_URL", url.to_owned()), ("GEMINI_API_KEY", KEY.to_owned())]
+    });
+}
+
+#[test]
+fn opencode_plays_a_script() {
+    let prepare = |session: &Session, url: &str| {
+        let config = serde_json::json!({
+            "autoupdate": false,
+            "share": "disabled",
+            "small_model": "gateway/small-model",
+            "provider": {"gateway": {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "Gateway",
+                "options": {"baseURL": format!("{url}/v1"), "apiKey": KEY},
+                "models": {
+                    "some-model": {"tool_call": true, "limit": {"context": 128_000, "output": 8192}},
+                    "small-model": {},
+                },
+            }},
+            "permission": {"edit": "allow", "bash": "allow", "webfetch": "allow"},
+        });
+        session.write("home/.config/opencode/opencode.json", &config.to_string());
+    };
+    let options = ["opencode", "run", "--format", "json", "--model", "gateway/some-model"];
+    let new = [&options[..], &["write proof.txt"]].concat();
+    let again = [&options[..], &["--continue", "go on please"]].concat();
+    plays(Protocol::Chat, "some-model", prepare, [&new, &again], |_| {
+        vec![
+            ("OPENCODE_DISABLE_AUTOUPDATE", "1".to_owned()),
+            ("OPENCODE_DISABLE_MODELS_FETCH", "1".to_owned()),
+        ]
+    });
+}
+
+/// A command that outlives one call of its tool is waited for, and that is no turn of the script.
+#[test]
+fn codex_waits_for_a_long_command() {
+    let Some(session) = Session::new() else { return };
+    let wait = Turn::run("echo begins; sleep 33; echo ends > proof.txt; cat proof.txt");
+    let api = ScriptedApi::start(Script::turns([wait, Turn::text("done")]));
+    let config = format!(
+        "model_provider = \"gateway\"\n[model_providers.gateway]\nname = \"gateway\"\nbase_url = \"{}/v1\"\n\
+         wire_api = \"responses\"\n",
+        api.url()
+    );
+    session.write("home/.codex/config.toml", &config);
+    let options = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"];
+    session.run(&[&["codex", "exec", "--model", "gpt-5.2"], &options[..], &["wait"]].concat(), &[]);
+    assert_eq!(fs::read_to_string(session.at("work/proof.txt")).unwrap(), "ends\n");
+    let turns: Vec<usize> = api.ledger().turns().map(|entry| entry.turn).collect();
+    assert_eq!((turns.first(), turns.last()), (Some(&0), Some(&1)));
+    assert!(turns.len() > 2, "the command took longer than one call may: {turns:?}");
+}
