@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use ptb_core::files::{FileError, JsonLog, Schema};
+use ptb_llm::mask::Mask;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Mutex;
@@ -41,13 +42,15 @@ impl Schema for OutputLine {
 pub(crate) struct Recorder {
     log: Arc<Mutex<(JsonLog, u64)>>,
     begun: Instant,
+    mask: Mask,
     tail: Arc<std::sync::Mutex<Tail>>,
 }
 
 impl Recorder {
-    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
+    /// Opens the file for what an attempt prints from `begun` on. What `mask` knows is not kept.
+    pub(crate) fn open(path: &Path, begun: Instant, mask: Mask) -> Result<Self, FileError> {
         let log = Arc::new(Mutex::new((JsonLog::open(path)?, 0)));
-        Ok(Self { log, begun: Instant::now(), tail: Arc::default() })
+        Ok(Self { log, begun, mask, tail: Arc::default() })
     }
 
     /// The last line that was printed, if anything was since this was last asked.
@@ -63,13 +66,19 @@ impl Recorder {
         mut stream: impl AsyncRead + Unpin,
     ) -> Result<(), FileError> {
         let (mut line, mut block, mut failed) = (Vec::new(), vec![0u8; 1 << 16], None);
-        loop {
+        let (mut masked, mut open) = (self.mask.stream(), true);
+        while open {
             let n = stream.read(&mut block).await.unwrap_or(0);
-            if n == 0 {
-                break;
+            let mut known = Vec::with_capacity(n);
+            match block.get(..n).filter(|read| !read.is_empty()) {
+                Some(read) => masked.push(read, &mut known),
+                None => {
+                    open = false;
+                    masked.finish(&mut known);
+                }
             }
-            self.tail.lock().unwrap_or_else(PoisonError::into_inner).add(name, &block[..n]);
-            let mut rest = &block[..n];
+            self.tail.lock().unwrap_or_else(PoisonError::into_inner).add(name, &known);
+            let mut rest = &known[..];
             while let Some(at) = rest.iter().position(|b| *b == b'\n') {
                 line.extend_from_slice(&rest[..at]);
                 rest = &rest[at + 1..];

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ptb_agents::Connection;
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
@@ -59,6 +60,7 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
     }
     graders(specs)?;
     scripts(specs)?;
+    keys(specs)?;
     // A script brings what serves its models.
     let served = specs.iter().filter(|spec| spec.benchmark.value.script().is_none());
     let engines: BTreeSet<&str> = served.map(|spec| spec.engine.as_str()).collect();
@@ -115,6 +117,16 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         language_model(spec, dataset)?;
     }
     Ok(())
+}
+
+/// Whether there is a key for each agent that needs one.
+fn keys(specs: &[RunSpec]) -> Result<(), Preflight> {
+    let agents: BTreeMap<&str, &RunSpec> =
+        specs.iter().map(|spec| (spec.agent.name.as_str(), spec)).collect();
+    agents.into_iter().try_for_each(|(name, spec)| match Connection::of(spec) {
+        Some(connection) => connection.key(name).map(drop).map_err(requirement),
+        None => Ok(()),
+    })
 }
 
 /// Whether scripts can be run here, and whether they are asked for what they can do.

@@ -31,7 +31,7 @@ mod totals;
 mod upstream;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -55,7 +55,7 @@ pub struct ModelApi;
 pub struct RunningModelApi {
     address: SocketAddr,
     hall: Arc<Hall>,
-    task: JoinHandle<()>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     stop: DropGuard,
 }
 
@@ -71,22 +71,37 @@ impl ModelApi {
         setup: ModelApiSetup,
         shutdown: &CancellationToken,
     ) -> Result<RunningModelApi, GatewayError> {
-        let ready = |listener: TcpListener| {
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((tokio::net::TcpListener::from_std(listener)?, address))
-        };
-        let (listener, address) =
-            ready(listener).map_err(|source| GatewayError::Listener { source })?;
+        let (listener, address) = ready(listener)?;
         let stop = shutdown.child_token();
         let hall = Arc::new(Hall::new(setup, stop.clone())?);
-        let task = tokio::spawn(server::receive(listener, Arc::clone(&hall)));
-        Ok(RunningModelApi { address, hall, task, stop: stop.drop_guard() })
+        let tasks = Mutex::new(vec![tokio::spawn(server::receive(listener, Arc::clone(&hall)))]);
+        Ok(RunningModelApi { address, hall, tasks, stop: stop.drop_guard() })
     }
 }
 
+fn ready(listener: TcpListener) -> Result<(tokio::net::TcpListener, SocketAddr), GatewayError> {
+    let ready = || {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((tokio::net::TcpListener::from_std(listener)?, address))
+    };
+    ready().map_err(|source| GatewayError::Listener { source })
+}
+
 impl RunningModelApi {
-    /// Where it listens, in the listener's network namespace.
+    /// Serves at one more listener: that of the scaffold's next launch, which has a network of its own. Books, limits
+    /// and record go on. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the listener is not as it must be.
+    pub fn also(&self, listener: TcpListener) -> Result<(), GatewayError> {
+        let (listener, _) = ready(listener)?;
+        let task = tokio::spawn(server::receive(listener, Arc::clone(&self.hall)));
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        Ok(())
+    }
+
+    /// Where it listened first, in the listener's network namespace.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -115,8 +130,10 @@ impl RunningModelApi {
     /// Ends it: connections are cut, what they used is settled, the record is written to its end.
     pub async fn stop(self) -> ApiTotals {
         drop(self.stop);
-        if let Err(e) = self.task.await {
-            tracing::error!("the model API ended badly: {e}");
+        for task in self.tasks.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            if let Err(e) = task.await {
+                tracing::error!("the model API ended badly: {e}");
+            }
         }
         let hall = Arc::clone(&self.hall);
         if let Err(e) = tokio::task::spawn_blocking(move || hall.recorder.close()).await {

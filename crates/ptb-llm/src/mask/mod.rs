@@ -105,6 +105,16 @@ impl Mask {
         Ok(Self(Some(Arc::new(search))))
     }
 
+    /// Hides these keys, given with their names; see [`Mask::new`].
+    ///
+    /// # Errors
+    /// As [`Mask::new`].
+    pub fn of_keys<'a>(
+        keys: impl IntoIterator<Item = (&'a str, &'a crate::Key)>,
+    ) -> Result<Self, MaskError> {
+        Self::new(keys.into_iter().map(|(name, key)| (name, key.secret())))
+    }
+
     /// Hides nothing: for a trial that shows that the search for secrets finds them.
     pub fn off() -> Self {
         Self(None)

@@ -2,6 +2,8 @@
 
 mod evaluate;
 mod judge;
+mod launches;
+mod model_door;
 mod prepare;
 mod record;
 mod room;

@@ -1,6 +1,5 @@
 //! The agent's way to the model that drives it: a port of the inside, which the gateway serves.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use ptb_core::registry::{ApiProtocol, AuthHeader};
 use ptb_core::run::{RunDir, StageFailure};
 use ptb_gateway::{
     ApiBounds, ApiTotals, Credential, Handover, Limits, Mask, ModelApi, ModelApiSetup, Models,
-    Outage, RunningModelApi, ServerTools, Service, Used,
+    RunningModelApi, ServerTools, Used,
 };
 use ptb_llm::protocol::Protocol;
 use ptb_llm::{Key, Prices};
@@ -53,20 +52,14 @@ impl Port {
     pub(super) fn new(doors: &Path, own_network: bool) -> Result<Self, StageFailure> {
         if own_network {
             let listener = Listener::Brought(Handover::open(doors).map_err(harness)?);
-            let prefix = ["ptb-door", "listen", &PORT.to_string(), "--"].map(str::to_owned).to_vec();
+            let prefix =
+                ["ptb-door", "listen", &PORT.to_string(), "--"].map(str::to_owned).to_vec();
             return Ok(Self { url: format!("http://127.0.0.1:{PORT}"), prefix, listener });
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(harness)?;
         let url = format!("http://{}", listener.local_addr().map_err(harness)?);
         Ok(Self { url, prefix: Vec::new(), listener: Listener::Here(listener) })
     }
-}
-
-/// How a model API ended.
-pub(super) struct Served {
-    pub(super) totals: ApiTotals,
-    pub(super) service: Service,
-    pub(super) outages: Vec<Outage>,
 }
 
 impl ModelDoor {
@@ -122,13 +115,12 @@ impl ModelDoor {
     }
 
     /// Ends it, and writes down what was used.
-    pub(super) async fn close(self) -> Result<Option<Served>, StageFailure> {
+    pub(super) async fn close(self) -> Result<Option<ApiTotals>, StageFailure> {
         let Some(api) = self.api else { return Ok(None) };
-        let (service, outages) = (api.service().borrow().clone(), api.outages());
         let totals = api.stop().await;
         let text = serde_json::to_vec_pretty(&totals).map_err(harness)?;
         write_whole(&self.usage, &text).map_err(harness)?;
-        Ok(Some(Served { totals, service, outages }))
+        Ok(Some(totals))
     }
 }
 
@@ -159,12 +151,6 @@ fn used(run: &RunDir, attempt: &Path) -> Used {
     });
     before.fold(Used::default(), |used, totals| Used {
         usd: used.usd + totals.known_cost_usd + totals.estimated_usd,
-        tokens: used.tokens + totals.tokens.total() + totals.estimated_tokens,
+        tokens: used.tokens + totals.tokens.all() + totals.estimated_tokens,
     })
-}
-
-/// The names and values that must be nowhere in what is kept.
-pub(super) fn secrets(connection: &Connection, key: &Key) -> BTreeMap<String, String> {
-    let name = connection.keys.first().cloned().unwrap_or_else(|| "KEY".to_owned());
-    BTreeMap::from([(name, key.secret().to_owned())])
 }

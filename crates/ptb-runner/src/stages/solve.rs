@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ptb_agents::{Places, Start, command};
+use ptb_agents::Places;
+use ptb_core::failure::FailureKind;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{StageFailure, Submission};
@@ -14,40 +15,41 @@ use ptb_gateway::snapshot::{
     CheckFault, Order, SnapshotError, SnapshotLimits, Snapshots, Source, take,
 };
 use ptb_gateway::{
-    ClockDoor, ClockReading, Door, EvaluationDoor, EvaluationSetup, Gateway, KnownModel, ReadClock,
+    ClockDoor, ClockReading, Door, EvaluationDoor, EvaluationSetup, KnownModel, ReadClock,
     Workspace,
 };
 use ptb_model::check_model_dir;
-use ptb_sandbox::{Clock, EndReason, Ended, Running, budget_from_hours};
+use ptb_sandbox::{Clock, EndReason, Ended, budget_from_hours};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::room::Room;
-use super::workspace::{Site, fill, with_command};
+use super::workspace::fill;
 use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::context::Notice;
 use crate::evaluator::{Behind, DoorEvaluator};
 use crate::failure::{harness, stopped};
-use crate::output::Recorder;
 use crate::tree;
 
 /// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
 const SIZE_FACTOR: u64 = 3;
 /// Name of the file that tells an attempt's end.
 const END: &str = "end.json";
+/// Name of the file that tells that an attempt ended by its provider's fault: the next one goes on where it was.
+const PAUSED: &str = "paused";
 /// Name and size of a file that sets room aside for the records of an attempt's end.
 const RESERVE: &str = ".reserve";
 const RESERVE_BYTES: usize = 1 << 20;
-/// How often the clock is written down and the time left told.
-const TICK: Duration = Duration::from_secs(1);
 
 /// One attempt's folder and what it needs.
-struct Attempt {
-    dir: PathBuf,
-    task: PathBuf,
-    base: PathBuf,
-    clock: Arc<Clock>,
+pub(super) struct Attempt {
+    pub(super) dir: PathBuf,
+    pub(super) task: PathBuf,
+    pub(super) base: PathBuf,
+    pub(super) clock: Arc<Clock>,
+    /// Whether it goes on in the workspace of the attempt before, with its sessions.
+    pub(super) continued: bool,
     snapshots: Arc<Snapshots>,
     limits: SnapshotLimits,
 }
@@ -105,6 +107,9 @@ impl Run<'_> {
         let seconds = attempt.clock.consumed().as_secs_f64();
         let ended = ended.and_then(|ended| word(&ended, &self.context.cancel));
         self.store.update(|record| record.solve_seconds = seconds).await?;
+        if let Err(StageFailure { kind: FailureKind::Provider, message, .. }) = &ended {
+            fs::write(attempt.dir.join(PAUSED), message).map_err(harness)?;
+        }
         let (end, code) = ended?;
         let (dir, task) = (attempt.dir.clone(), attempt.task.clone());
         let robbed = blocking(move || {
@@ -157,9 +162,12 @@ impl Run<'_> {
         fs::create_dir_all(&dir).map_err(harness)?;
         fs::write(dir.join(RESERVE), vec![0; RESERVE_BYTES]).map_err(harness)?;
         let before = self.dir().attempt(last);
-        if self.context.continue_solve && last > 0 && before.join("task").is_dir() {
+        let goes_on = self.context.continue_solve || before.join(PAUSED).is_file();
+        let mut continued = false;
+        if goes_on && last > 0 && before.join("task").is_dir() {
             tree::make_readable(&before.join("task"));
-            for name in ["task", "clock.jsonl", "snapshots"] {
+            continued = before.join("home").is_dir();
+            for name in ["task", "clock.jsonl", "snapshots", "home"] {
                 let from = before.join(name);
                 if from.exists() {
                     fs::rename(&from, dir.join(name)).map_err(harness)?;
@@ -169,7 +177,7 @@ impl Run<'_> {
             let task = task.clone();
             blocking(move || fill(&task, &spec)).await??;
         }
-        self.opened(dir)
+        Ok(Attempt { continued, ..self.opened(dir)? })
     }
 
     /// An attempt's folder with its clock and snapshots.
@@ -182,47 +190,13 @@ impl Run<'_> {
             snapshots: Arc::new(Snapshots::open(dir.join("snapshots")).map_err(harness)?),
             limits: SnapshotLimits::of_bytes(bytes),
             task: dir.join("task"),
+            continued: false,
             dir,
             base,
         })
     }
 
-    /// Opens the doors, starts the agent, and waits for its end.
-    async fn behind_the_wall(&mut self, attempt: &Attempt) -> Result<Ended, StageFailure> {
-        let hall = door_folder()?;
-        let site = Site {
-            spec: self.spec(),
-            programs: &self.context.programs,
-            task: &attempt.task,
-            door: hall.path(),
-            base: &attempt.base,
-            secrets: &self.context.secrets,
-        };
-        let (wall, wanted, places) = site.build()?;
-        let prompt = fs::read_to_string(self.dir().prompt()).map_err(harness)?;
-        let start = Start { prompt: &prompt, api: None, resume: false };
-        let launch = command(self.spec(), &prompt, &places, start)
-            .ok_or_else(|| harness("a baseline has no command"))?;
-        let mut wanted = with_command(wanted, launch, &places);
-        let left = attempt.clock.remaining();
-        wanted.grace = grace(self.spec().budget.hours).min(left);
-        wanted.deadline = Some(left.saturating_sub(wanted.grace));
-        let evaluator = self.evaluator(attempt);
-        let shutdown = CancellationToken::new();
-        let (evaluation, doors) = self.doors(attempt, &places, &evaluator);
-        let gateway =
-            Gateway::serve(&hall.path().join("door.sock"), doors, &shutdown).map_err(harness)?;
-        let outcome = match wall.launch(wanted) {
-            Ok(running) => self.watch(attempt, running).await,
-            Err(e) => Err(harness(e)),
-        };
-        gateway.stop().await;
-        evaluation.close().await;
-        evaluator.cool().await;
-        outcome
-    }
-
-    fn evaluator(&self, attempt: &Attempt) -> DoorEvaluator {
+    pub(super) fn evaluator(&self, attempt: &Attempt) -> DoorEvaluator {
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
         DoorEvaluator::new(Behind {
             spec: self.spec().clone(),
@@ -233,7 +207,7 @@ impl Run<'_> {
         })
     }
 
-    fn doors(
+    pub(super) fn doors(
         &self,
         attempt: &Attempt,
         places: &Places,
@@ -271,43 +245,6 @@ impl Run<'_> {
         (evaluation, doors)
     }
 
-    /// Records the agent's output and keeps the clock until nothing of the agent is left.
-    async fn watch(&self, attempt: &Attempt, mut running: Running) -> Result<Ended, StageFailure> {
-        let recorder = Recorder::open(&attempt.dir.join("output.jsonl")).map_err(harness)?;
-        let out = running.stdout.take().map(|s| tokio::spawn(recorder.clone().record("out", s)));
-        let err = running.stderr.take().map(|s| tokio::spawn(recorder.clone().record("err", s)));
-        running.started().await.map_err(harness)?;
-        let canceller = running.canceller();
-        let mut tick = tokio::time::interval(TICK);
-        let mut cancelled = false;
-        let ended = loop {
-            tokio::select! {
-                ended = running.wait() => break ended,
-                () = self.context.cancel.cancelled(), if !cancelled => {
-                    cancelled = true;
-                    canceller.cancel();
-                }
-                _ = tick.tick() => {
-                    let clock = Arc::clone(&attempt.clock);
-                    // A disk that is full for a while must not end the agent.
-                    if let Err(e) = blocking(move || clock.tick()).await? {
-                        tracing::warn!("the clock's journal is behind: {e}");
-                    }
-                    self.tell(Notice::TimeLeft(attempt.clock.remaining()));
-                    if let Some(line) = recorder.news() {
-                        self.tell(Notice::Output(line));
-                    }
-                }
-            }
-        };
-        for recorded in [out, err].into_iter().flatten() {
-            if let Err(e) = recorded.await.map_err(harness)? {
-                self.tell(Notice::Line(format!("output.jsonl is not complete: {e}")));
-            }
-        }
-        Ok(ended)
-    }
-
     /// Takes `final_model` out of the workspace; where it is not whole, the last whole snapshot.
     async fn submission(&self, attempt: &Attempt) -> Result<Submission, StageFailure> {
         let target = self.dir().final_model();
@@ -325,7 +262,7 @@ impl Run<'_> {
         .await?;
         let fault = match taken {
             Ok(_) => return Ok(Submission::Final),
-            Err(e) if e.kind() != ptb_core::failure::FailureKind::Agent => return Err(harness(e)),
+            Err(e) if e.kind() != FailureKind::Agent => return Err(harness(e)),
             Err(e) => e,
         };
         let last = attempt.snapshots.last_whole();
@@ -393,7 +330,7 @@ fn word(ended: &Ended, cancel: &CancellationToken) -> Result<(String, Option<i32
 }
 
 /// A folder for the door's socket. Sockets have short paths, run directories long ones.
-fn door_folder() -> Result<TempDir, StageFailure> {
+pub(super) fn door_folder() -> Result<TempDir, StageFailure> {
     let folder = tempfile::Builder::new().prefix("ptb-door-").tempdir().map_err(harness)?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).map_err(harness)?;
     Ok(folder)
@@ -417,6 +354,6 @@ fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// What of the budget is left when the agent is told to end (TERM), before it is ended (KILL): part of the budget,
 /// so that an agent that works on to the last gets no more than one that obeys.
-fn grace(hours: f64) -> Duration {
+pub(super) fn grace(hours: f64) -> Duration {
     Duration::from_secs_f64((hours * 3600.0 * 0.05).clamp(0.0, 30.0))
 }

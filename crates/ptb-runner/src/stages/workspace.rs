@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ptb_agents::{Launch, Places, copy_folder};
+use ptb_agents::{BIN, Launch, Places, copy_folder};
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::run::StageFailure;
 use ptb_eval::weights_dir;
@@ -59,7 +59,12 @@ pub(super) struct Site<'a> {
     pub(super) door: &'a Path,
     pub(super) base: &'a Path,
     pub(super) secrets: &'a [PathBuf],
+    /// The scaffold's folder, where one is installed.
+    pub(super) scaffold: Option<&'a Path>,
 }
+
+/// Where an installed scaffold lies inside.
+const SCAFFOLD: &str = "/opt/agent";
 
 impl Site<'_> {
     /// The wall and its specification, but for the command, which needs the places that it gives.
@@ -81,6 +86,11 @@ impl Site<'_> {
             access: if bind.writable { Access::Write } else { Access::Read },
         }));
         wanted.binds.extend(gpus(self.spec.budget.gpus));
+        wanted.binds.extend(self.scaffold.map(|folder| Bind {
+            source: folder.to_owned(),
+            target: SCAFFOLD.into(),
+            access: Access::Read,
+        }));
         wanted.secrets = self.secrets.to_vec();
         wanted.secrets.extend(self.spec.data.clone());
         // The harness's program can make and grade test questions; the instruct model is not for agents.
@@ -95,7 +105,15 @@ impl Site<'_> {
             home: text(&inside.home),
             task: text(&inside.task),
             base_model: if inside.moves_binds { usual.base_model } else { text(self.base) },
-            programs: inside.programs.iter().map(|p| text(p)).collect(),
+            programs: inside
+                .programs
+                .iter()
+                .map(|p| text(p))
+                .chain(self.scaffold.map(|folder| {
+                    let folder = if inside.moves_binds { Path::new(SCAFFOLD) } else { folder };
+                    text(&folder.join(BIN))
+                }))
+                .collect(),
             door: inside.door.as_deref().map(text).unwrap_or_default(),
         };
         Ok((wall, wanted, places))
@@ -108,6 +126,36 @@ fn gpus(count: u32) -> Vec<Bind> {
     let shared = shared.into_iter().filter(|p| count > 0 && p.exists());
     let bind = |path: PathBuf| Bind { source: path.clone(), target: path, access: Access::Device };
     gpu_devices().into_iter().take(count as usize).chain(shared).map(bind).collect()
+}
+
+/// Makes the folders of the agent's home that outlive a launch, below `home` of the host, with the files that lie in
+/// them at first, and has the wall show them. Without a wall that moves paths the home is the workspace.
+pub(super) fn with_state(
+    mut wanted: WallSpec,
+    launch: &Launch,
+    (home, places): (&Path, &Places),
+) -> Result<WallSpec, StageFailure> {
+    let moved = Places::default().home == places.home;
+    let root = if moved { home } else { Path::new(&places.home) };
+    for folder in &launch.state {
+        fs::create_dir_all(root.join(folder)).map_err(harness)?;
+    }
+    for (path, text) in &launch.files {
+        let path = root.join(path);
+        if path.symlink_metadata().is_err() {
+            path.parent().map_or(Ok(()), fs::create_dir_all).map_err(harness)?;
+            fs::write(&path, text).map_err(harness)?;
+        }
+    }
+    if moved && !launch.state.is_empty() {
+        give_to_agent(home, Identity::for_this_process()).map_err(harness)?;
+        wanted.binds.extend(launch.state.iter().map(|folder| Bind {
+            source: home.join(folder),
+            target: Path::new(&places.home).join(folder),
+            access: Access::Write,
+        }));
+    }
+    Ok(wanted)
 }
 
 /// Puts the command into the specification.

@@ -134,6 +134,17 @@ impl<T: TimeSource> Clock<T> {
         if state.since.take().is_some() { self.write(&mut state) } else { Ok(()) }
     }
 
+    /// Takes time back that was counted and shall not be, at most what is consumed.
+    ///
+    /// # Errors
+    /// When the journal cannot be written; the time is given back nevertheless.
+    pub fn give_back(&self, time: Duration) -> Result<(), ClockError> {
+        let mut state = self.lock();
+        self.settle(&mut state);
+        state.consumed = state.consumed.saturating_sub(time);
+        self.write(&mut state)
+    }
+
     /// Writes a line when the last is five seconds old. To be called about every second; blocks for
     /// an `fsync`.
     ///
@@ -222,8 +233,11 @@ mod tests {
         clock.stop().unwrap();
         hand.turn(500);
         assert_eq!(clock.remaining(), seconds(70));
+        clock.give_back(seconds(10)).unwrap();
+        assert_eq!(clock.remaining(), seconds(80));
+        clock.give_back(seconds(10)).unwrap();
         clock.start().unwrap();
-        hand.turn(90);
+        hand.turn(110);
         assert_eq!((clock.consumed(), clock.remaining()), (seconds(120), Duration::ZERO));
     }
 
