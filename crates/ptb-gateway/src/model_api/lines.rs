@@ -110,6 +110,8 @@ impl Parts {
                 self.refer(&mut taken, name, value);
             } else if let Some(list) = elements(value).filter(|_| listed) {
                 self.refer_all(&mut taken, name, list);
+            } else if could_refer(value.get()) {
+                self.refer(&mut taken, name, value);
             } else {
                 taken.form.push_str(&one_line(value.get()));
             }
@@ -227,6 +229,11 @@ pub(super) fn raw(text: String) -> Option<Box<RawValue>> {
         .ok()
 }
 
+/// Whether something in a text could be taken for a reference, though it is the client's own.
+fn could_refer(json: &str) -> bool {
+    json.contains("$part") || json.contains("\\u")
+}
+
 /// Whether a text may stand in a line as JSON: what is nested too deep for readers is kept as a text.
 fn is_json(text: &str) -> bool {
     !too_deep(text.as_bytes()) && serde_json::from_str::<&RawValue>(text).is_ok()
@@ -276,6 +283,22 @@ mod tests {
         assert_eq!(ids[1], ptb_core::files::hex(&hash[..16]));
         let again = parts.take(Protocol::Anthropic, &body);
         assert!(again.lines.is_empty() && again.form == want);
+    }
+
+    #[test]
+    fn nothing_of_a_client_is_taken_for_a_reference() {
+        for forged in [
+            r#"{"$part":"0"}"#,
+            r#"{"\u0024part":"0"}"#,
+            r#"[{"$part":"0"}]"#,
+            r#"[1,{"$p\u0061rt":"0"}]"#,
+        ] {
+            let text = format!(r#"{{"metadata":{forged},"messages":{forged}}}"#);
+            let body = Body::parse(text.as_bytes()).unwrap();
+            let taken = Parts::default().take(Protocol::Anthropic, &body);
+            assert!(!taken.form.contains(r#"":"0""#), "{forged}: {}", taken.form);
+            assert!(taken.parts.iter().any(|(_, _, value, _)| value.get() == forged));
+        }
     }
 
     #[test]

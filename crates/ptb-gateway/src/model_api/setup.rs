@@ -154,7 +154,8 @@ impl Default for ApiBounds {
             connections: 128,
             head_bytes: 64 << 10,
             head_lines: 128,
-            head_time: Duration::from_secs(75),
+            // Longer than clients keep a connection that they do not use.
+            head_time: Duration::from_secs(300),
             patience: Duration::from_secs(1),
             body_bytes: 64 << 20,
             body_time: Duration::from_secs(60),

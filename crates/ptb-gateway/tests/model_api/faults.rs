@@ -208,3 +208,47 @@ async fn a_probe_cannot_see_credit() {
     assert!(matches!(down, Service::Down { kind: ProviderFault::Credit, .. }), "{down:?}");
     api.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_falls_silent_is_not_waited_for() {
+    let provider = Provider::start(|_| {
+        Answer::stream(vec![Step::Send(anthropic_events()[0].clone()), Step::Hang])
+    })
+    .await;
+    let api = Api::with(&provider, |setup| {
+        setup.bounds.silence = std::time::Duration::from_millis(200);
+    });
+    let broken = api.post("/v1/messages", &messages("x")).send().await.unwrap();
+    assert!(broken.text().await.is_err());
+    let down = api.running.service().borrow().clone();
+    assert!(matches!(down, Service::Down { kind: ProviderFault::Outage, .. }), "{down:?}");
+    let (totals, record, _) = api.stop().await;
+    assert_eq!((totals.cut, totals.tokens.input), (1, 1150));
+    assert_eq!(of_kind(&record, "response")[0]["cut_by"], "provider");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_the_answer_is_on_record() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let running = serve(setup(&format!("http://{address}"), folder.path())).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}/v1/messages", running.address());
+    let asked = tokio::spawn(client.post(url).body(messages("x").to_string()).send());
+    // The provider has the request and says nothing.
+    let (mut stream, _) = listener.accept().await.unwrap();
+    use tokio::io::AsyncReadExt;
+    let mut buffer = vec![0; 1 << 16];
+    assert!(stream.read(&mut buffer).await.unwrap() > 0);
+    asked.abort();
+    // It sees the connection end.
+    while stream.read(&mut buffer).await.unwrap_or(0) > 0 {}
+    crate::support::until("the books to be closed", || running.totals().cut == 1).await;
+    let totals = running.stop().await;
+    assert_eq!((totals.uncounted, totals.failed), (1, 0));
+    let record = crate::support::lines(&folder.path().join("api.jsonl.zst"));
+    let answer = of_kind(&record, "response")[0];
+    assert_eq!((&answer["status"], &answer["cut_by"]), (&json!(499), &json!("client")));
+    assert!(answer["first_byte_s"].is_null() && answer["body"].is_null());
+}

@@ -135,21 +135,21 @@ async fn bodies_are_bounded_and_read_only_when_plain() {
 async fn room_for_bodies_is_shared_and_comes_back() {
     let provider = Provider::start(|_| Answer::events(&anthropic_events())).await;
     let api = Api::with(&provider, |setup| setup.bounds.memory = 300_000);
-    // A body that never comes to its end holds its room; another one does not fit beside it.
-    let mut slow = TcpStream::connect(api.address()).unwrap();
-    slow.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 250001\r\n\r\n")
-        .unwrap();
-    slow.write_all(&[b'x'; 250_000]).unwrap();
+    // A body that never comes to its end holds its room, once it has come so far; another does not fit beside it.
+    let mut slow = None;
     let body = messages(&"y".repeat(100_000));
     let mut busy = false;
-    for _ in 0..200 {
+    for _ in 0..100 {
+        let head = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 250001\r\n\r\n";
+        let stream = slow.insert(TcpStream::connect(api.address()).unwrap());
+        stream.write_all(&[&head[..], &[b'x'; 250_000]].concat()).unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
         let (status, text) = api.ask("/v1/messages", &body).await;
         if status == 503 {
             assert!(text.contains("overloaded_error"), "{text}");
             busy = true;
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(busy);
     drop(slow);

@@ -169,3 +169,25 @@ async fn a_record_goes_on_with_the_next_number() {
     let numbers: Vec<_> = of_kind(&record, "request").iter().map(|l| l["number"].clone()).collect();
     assert_eq!(numbers, [1, 2, 3]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_are_all_on_record() {
+    let provider = Provider::start(|_| Answer::events(&anthropic_events())).await;
+    let api = Api::new(&provider);
+    let texts: Vec<String> = (0..100).map(|n| format!("question {n}")).collect();
+    let asked = texts.iter().map(|text| async {
+        let (status, answer) = api.ask("/v1/messages", &messages(text)).await;
+        assert_eq!((status, answer), (200, anthropic_events().concat()));
+    });
+    futures::future::join_all(asked).await;
+    let (totals, record, _) = api.stop().await;
+    assert_eq!((totals.requests, totals.tokens.output), (100, 7700));
+    let numbers = |kind| {
+        let mut all: Vec<u64> =
+            of_kind(&record, kind).iter().map(|l| l["number"].as_u64().unwrap()).collect();
+        all.sort_unstable();
+        all
+    };
+    let want: Vec<u64> = (1..=100).collect();
+    assert_eq!((numbers("request"), numbers("response")), (want.clone(), want));
+}
