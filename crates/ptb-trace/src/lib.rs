@@ -1,0 +1,34 @@
+//! What an agent did, in one common form, whatever its scaffold printed.
+//!
+//! Lines of a scaffold's output come in; a trajectory (ATIF 1.8), a transcript for people and a [`Summary`] for whoever
+//! goes on with the run come out. [`convert`] reads a whole trace, [`Follower`] one that is still growing. The API
+//! record ([`ApiRecord`]) fills in what the output lacks.
+//!
+//! The output is an agent's: hostile. This room must never panic on it, never hold more of it than its longest line
+//! and some megabytes, never lose a line without counting it, and never let a text leave the place it was given in the
+//! transcript. It must never start anything, ask anybody, or judge: it tells what was printed.
+
+mod about;
+mod api;
+mod atif;
+mod compose;
+mod error;
+mod event;
+mod format;
+mod lines;
+mod parse;
+mod render;
+mod step;
+mod summary;
+mod text;
+mod tracer;
+mod usage;
+
+pub use about::{About, Budget, Form};
+pub use api::ApiSummary;
+pub use error::TraceError;
+pub use format::Format;
+pub use render::Look;
+pub use summary::{ApiTrouble, Ended, Lines, Summary, TroubleKind};
+pub use tracer::{Follower, convert};
+pub use usage::Usage;
