@@ -25,7 +25,9 @@ mod tracer;
 mod usage;
 
 pub use about::{About, Budget, Form};
-pub use api::ApiSummary;
+pub use api::{
+    ApiLimits, ApiRecord, ApiSummary, Body, Conversation, Exchange, RecordState, Request, Response,
+};
 pub use error::TraceError;
 pub use format::Format;
 pub use render::Look;

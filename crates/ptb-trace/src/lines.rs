@@ -127,6 +127,11 @@ impl<R: BufRead> Reader<R> {
         Self { from, buffer: Vec::new(), longest }
     }
 
+    /// What is read from.
+    pub(crate) fn inner(&self) -> &R {
+        &self.from
+    }
+
     /// The next line without its newline, and whether it was cut.
     pub(crate) fn next(&mut self) -> std::io::Result<Option<(&[u8], bool)>> {
         self.buffer.clear();
@@ -156,5 +161,64 @@ impl<R: BufRead> Reader<R> {
                 return Ok(Some((&self.buffer, cut)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(input: &[u8], longest: usize) -> Vec<(Vec<u8>, bool)> {
+        // A small buffer, so that lines reach over its end.
+        let mut reader = Reader::new(std::io::BufReader::with_capacity(3, input), longest);
+        let mut lines = Vec::new();
+        while let Some((line, cut)) = reader.next().unwrap() {
+            lines.push((line.to_vec(), cut));
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_too_long_are_cut_and_the_next_is_whole() {
+        let lines = read(b"abc\n\n0123456789abcdef\nxy\nlast", 8);
+        let wanted: [(&[u8], bool); 5] =
+            [(b"abc", false), (b"", false), (b"01234567", true), (b"xy", false), (b"last", false)];
+        assert_eq!(lines.len(), wanted.len());
+        for (line, wanted) in lines.iter().zip(wanted) {
+            assert_eq!((line.0.as_slice(), line.1), wanted);
+        }
+        assert!(read(b"", 8).is_empty());
+    }
+
+    fn printed(lines: &[&str], longest: usize) -> Vec<(Option<f64>, bool, String, bool)> {
+        let (mut feed, mut all) = (Feed::new(Form::Detect, longest), Vec::new());
+        let mut take = |p: Printed<'_>| all.push((p.seconds, p.stderr, p.text.into_owned(), p.cut));
+        for line in lines {
+            feed.line(line.as_bytes(), false, &mut take);
+        }
+        feed.end(&mut take);
+        all
+    }
+
+    #[test]
+    fn pieces_of_a_line_are_joined_by_stream() {
+        let record = |stream: &str, text: &str, more: bool| {
+            format!(r#"{{"schema":1,"seconds":1.5,"stream":"{stream}","text":"{text}","more":{more}}}"#)
+        };
+        let (a, b, c) = (record("out", "ab", true), record("err", "x", false), record("out", "cd", false));
+        let (d, torn) = (record("out", "open", true), r#"{"schema":1,"sec"#);
+        let all = printed(&[&a, &b, &c, &d, torn], 100);
+        let line = |stderr, text: &str| (Some(1.5), stderr, text.to_owned(), false);
+        let wanted = [line(true, "x"), line(false, "abcd"), (None, false, torn.to_owned(), true), line(false, "open")];
+        assert_eq!(all, wanted);
+        let all = printed(&[&a, &c], 3);
+        assert_eq!(all, [(Some(1.5), false, "ab".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_record_within_a_bare_trace_is_no_record() {
+        let record = r#"{"schema":1,"seconds":1,"stream":"out","text":"x","more":false}"#;
+        let all = printed(&["hello", record], 100);
+        assert_eq!(all[1].2, record);
     }
 }

@@ -177,12 +177,14 @@ pub(crate) fn truth(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|r| r.get() == "true")
 }
 
-/// Whether a valid JSON text is an object that every reader takes: neither too deep nor with absurd numbers.
+/// Whether a valid JSON text is an object that every reader takes.
 pub(crate) fn is_tame_object(json: &str) -> bool {
+    json.starts_with('{') && is_tame(json)
+}
+
+/// Whether every reader takes a valid JSON text: it is not too deep and has no absurd numbers.
+pub(crate) fn is_tame(json: &str) -> bool {
     let (bytes, mut at, mut depth) = (json.as_bytes(), 0, 0usize);
-    if bytes.first() != Some(&b'{') {
-        return false;
-    }
     while at < bytes.len() {
         match bytes[at] {
             b'"' => at = string_end(bytes, at + 1),

@@ -6,6 +6,7 @@
 mod safe;
 mod tools;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -19,6 +20,8 @@ use tools::{Piece, shown};
 /// Most that is shown of a tool's output, of words, and of arguments.
 const OUTPUT: Limits = Limits { bytes: 3000, lines: 30 };
 const WORDS: Limits = Limits { bytes: 16 << 10, lines: 400 };
+/// Calls without result whose numbers are remembered.
+const OPEN: usize = 4096;
 const PRINTED: Limits = Limits { bytes: 400, lines: 4 };
 
 /// For whom a page is.
@@ -66,6 +69,10 @@ pub(crate) struct Page {
     line_start: bool,
     /// Lines of the current stray block that were shown.
     printed: usize,
+    /// Calls so far; those without result by their ids; the one that was shown last.
+    calls: u64,
+    open: HashMap<String, u64>,
+    last_call: u64,
 }
 
 impl Page {
@@ -78,12 +85,20 @@ impl Page {
             highest: 0,
             line_start: true,
             printed: 0,
+            calls: 0,
+            open: HashMap::new(),
+            last_call: 0,
         }
     }
 
     /// Takes what was written since the last call.
     pub(crate) fn take(&mut self) -> String {
         std::mem::take(&mut self.text)
+    }
+
+    /// A short text on one line.
+    fn inline(&self, text: &str) -> String {
+        inline(text, self.is_markdown())
     }
 
     fn is_markdown(&self) -> bool {
@@ -110,7 +125,7 @@ impl Page {
     /// The title of a transcript.
     pub(crate) fn title(&mut self, name: &str, version: &str, model: Option<&str>) {
         let model = model.map(|m| format!(", {m}")).unwrap_or_default();
-        let title = inline(&format!("{name} {version}{model}"));
+        let title = self.inline(&format!("{name} {version}{model}"));
         let _ = match self.is_markdown() {
             true => writeln!(self.text, "# {title}\n"),
             false => writeln!(self.text, "{}", self.styled(1, &title)),
@@ -127,7 +142,7 @@ impl Page {
         (self.shown, self.highest, self.printed) = (step.id, self.highest.max(step.id), 0);
         let mut head = format!("{} · {}", step.id, step.who);
         if let Some(call) = step.thread {
-            let _ = write!(head, " (sub-agent {})", inline(call));
+            let _ = write!(head, " (sub-agent {})", self.inline(call));
         }
         if again {
             head.push_str(" (continued)");
@@ -226,14 +241,20 @@ impl Page {
     /// A tool call.
     pub(crate) fn call(&mut self, id: &str, name: &str, arguments: &str) {
         self.close();
+        self.calls += 1;
+        self.last_call = self.calls;
+        if self.open.len() < OPEN {
+            self.open.insert(id.to_owned(), self.calls);
+        }
+        let (name_shown, n) = (self.inline(name), self.calls);
         let _ = match self.is_markdown() {
-            true => writeln!(self.text, "**{}** {}\n", inline(name), inline(id)),
-            false => writeln!(self.text, "{} {}", self.styled(1, &inline(name)), inline(id)),
+            true => writeln!(self.text, "**{name_shown}** (call {n})\n"),
+            false => writeln!(self.text, "{} (call {n})", self.styled(1, &name_shown)),
         };
         for piece in shown(name, arguments) {
             match piece {
                 Piece::Line(text) => {
-                    let text = inline(&text);
+                    let text = self.inline(&text);
                     let _ = match self.is_markdown() {
                         true => writeln!(self.text, "{text}\n"),
                         false => writeln!(self.text, "  {text}"),
@@ -247,9 +268,19 @@ impl Page {
     /// What came of a call.
     pub(crate) fn outcome(&mut self, name: &str, of_step: Option<u64>, outcome: &Outcome<'_>) {
         self.close();
-        let mut head = format!("result of {} {}", inline(name), inline(outcome.call));
+        let mut head = "result".to_owned();
+        match self.open.remove(outcome.call) {
+            // It stands right below its call.
+            Some(call) if call == self.last_call => {}
+            Some(call) => {
+                let _ = write!(head, " of call {call}, {}", self.inline(name));
+            }
+            None => {
+                let _ = write!(head, " of {} {}", self.inline(name), self.inline(outcome.call));
+            }
+        }
         if let Some(step) = of_step {
-            let _ = write!(head, " of step {step}");
+            let _ = write!(head, " (step {step})");
         }
         match (outcome.exit_code, outcome.failed) {
             (Some(code), _) if code != 0 => {
@@ -340,7 +371,7 @@ impl Page {
             Ended::Limit(reason) => format!("limit: {reason}"),
             Ended::Failed(reason) => format!("failed: {reason}"),
         };
-        rows.push(("end", inline(&ended)));
+        rows.push(("end", self.inline(&ended)));
         if self.is_markdown() {
             self.text.push_str("## End\n\n");
             rows.iter().for_each(|(name, value)| {

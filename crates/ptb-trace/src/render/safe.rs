@@ -95,7 +95,7 @@ pub(crate) fn fence(code: &str) -> String {
 }
 
 /// A short text on one line, with nothing that Markdown or HTML would take for its own.
-pub(crate) fn inline(text: &str) -> String {
+pub(crate) fn inline(text: &str, markdown: bool) -> String {
     let short = shorten(&Text::Plain(text), Limits { bytes: 400, lines: 2 });
     let joined = match short.left_out {
         0 => short.head,
@@ -105,6 +105,7 @@ pub(crate) fn inline(text: &str) -> String {
     for c in visible(&joined).chars() {
         match c {
             '\n' | '\t' => made.push(' '),
+            c if !markdown => made.push(c),
             c => escaped(&mut made, c),
         }
     }
@@ -116,7 +117,9 @@ fn escaped(to: &mut String, c: char) {
         '<' => to.push_str("&lt;"),
         '>' => to.push_str("&gt;"),
         '&' => to.push_str("&amp;"),
-        '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' | '$' | '!' => {
+        // Within a word an underscore is one.
+        '_' if to.ends_with(char::is_alphanumeric) => to.push(c),
+        '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' | '$' => {
             to.push('\\');
             to.push(c);
         }
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!(visible("a\u{1b}[31mb\u{7}\r\nc\rd\u{202e}e\u{9b}f\u{0}"), "a␛[31mb␇\nc␍\nd\\u{202e}e\\u{009b}f␀");
         assert_eq!(fence("a ```` b ``` c"), "`````");
         assert_eq!(fence(""), "```");
-        assert_eq!(inline("<b>\n# `x` [y](z)"), "&lt;b&gt; \\# \\`x\\` \\[y\\](z)");
+        assert_eq!(inline("<b>\n# `x` [y](z)", true), "&lt;b&gt; \\# \\`x\\` \\[y\\](z)");
     }
 
     #[test]
