@@ -15,8 +15,10 @@ const TRACES: &[(&str, usize, bool)] = &[
     ("outputs of 20 kB", 20_000, false),
     ("outputs of 2 kB", 2_000, false),
     ("outputs of 200 B", 200, false),
+    ("outputs of 200 kB, as records", 200_000, true),
     ("outputs of 20 kB, as records", 20_000, true),
     ("outputs of 2 kB, as records", 2_000, true),
+    ("outputs of 10 MB", 10_000_000, false),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,19 +32,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             continue;
         }
         let path = folder.path().join("trace.jsonl");
-        let bytes = write_trace(&mut BufWriter::new(File::create(&path)?), megabytes << 20, *size, *recorded)?;
+        let bytes = write_trace(
+            &mut BufWriter::new(File::create(&path)?),
+            megabytes << 20,
+            *size,
+            *recorded,
+        )?;
         let (mut best, mut steps) = (f64::INFINITY, 0);
         for _ in 0..3 {
             let begun = Instant::now();
             let input = BufReader::with_capacity(1 << 18, File::open(&path)?);
             let about = About { name: "bench".into(), ..About::default() };
-            let summary = convert(input, Format::Claude, None, &about, std::io::sink(), std::io::sink())?;
+            let summary =
+                convert(input, Format::Claude, None, &about, std::io::sink(), std::io::sink())?;
             best = best.min(begun.elapsed().as_secs_f64());
             steps = summary.steps;
             assert_eq!(summary.lines.unknown + summary.lines.broken, 0);
         }
         let speed = bytes as f64 / 1e6 / best;
-        writeln!(out, "{name:>30}: {:.1} MB, {steps} steps, {speed:.0} MB/s, peak {}", bytes as f64 / 1e6, peak())?;
+        writeln!(
+            out,
+            "{name:>30}: {:.1} MB, {steps} steps, {speed:.0} MB/s, peak {}",
+            bytes as f64 / 1e6,
+            peak()
+        )?;
     }
     Ok(())
 }
@@ -54,7 +67,12 @@ fn peak() -> String {
     line.map_or_else(|| "unknown".to_owned(), |l| l.trim().to_owned())
 }
 
-fn write_trace(to: &mut impl Write, bytes: usize, size: usize, recorded: bool) -> std::io::Result<usize> {
+fn write_trace(
+    to: &mut impl Write,
+    bytes: usize,
+    size: usize,
+    recorded: bool,
+) -> std::io::Result<usize> {
     let (mut written, mut n) = (0, 0u64);
     let mut put = |line: String, n: u64| -> std::io::Result<usize> {
         let line = match recorded {
@@ -87,7 +105,11 @@ fn write_trace(to: &mut impl Write, bytes: usize, size: usize, recorded: bool) -
 fn text(size: usize) -> String {
     let mut made = String::new();
     for n in 0.. {
-        made += &format!("step {n:>6} | loss {:.4} | lr 1.0e-4 | {{\"grad_norm\": {}}}\n", 3.0 / f64::from(n + 1), n % 7);
+        made += &format!(
+            "step {n:>6} | loss {:.4} | lr 1.0e-4 | {{\"grad_norm\": {}}}\n",
+            3.0 / f64::from(n + 1),
+            n % 7
+        );
         if n % 20 == 0 {
             made += "\u{1b}[32mcheckpoint\u{1b}[0m saved \u{2014} \u{e9}tape\n";
         }

@@ -5,6 +5,7 @@
 
 use std::io::{BufWriter, Write};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::about::About;
@@ -70,8 +71,7 @@ impl<T: Write> Atif<T> {
             to.write_all(b",\"metrics\":")?;
             serde_json::to_writer(&mut *to, &metrics(usage, step.cost))?;
         }
-        let extra = extra(step);
-        if !extra.is_empty() {
+        if let Some(extra) = extra(step) {
             to.write_all(b",\"extra\":")?;
             serde_json::to_writer(&mut *to, &extra)?;
         }
@@ -163,47 +163,82 @@ fn results(to: &mut impl Write, results: &[Answer]) -> std::io::Result<()> {
 }
 
 /// A step's tokens in ATIF's names; those it has no name for stand in `extra`.
-pub(crate) fn metrics(usage: &Usage, cost: Option<f64>) -> Value {
-    let mut made = json!({
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "cached_tokens": usage.cached_input,
-    });
-    if let Some(cost) = cost {
-        made["cost_usd"] = json!(cost);
-    }
-    let rest = [
-        ("cache_write_5m_tokens", usage.cache_write_5m),
-        ("cache_write_1h_tokens", usage.cache_write_1h),
-        ("reasoning_tokens", usage.reasoning),
-    ];
-    let rest: Map<String, Value> =
-        rest.iter().filter(|r| r.1 > 0).map(|(k, n)| ((*k).to_owned(), json!(n))).collect();
-    if !rest.is_empty() {
-        made["extra"] = Value::Object(rest);
-    }
-    made
+#[derive(Serialize)]
+pub(crate) struct Metrics {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    cached_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<OtherTokens>,
 }
 
-fn extra(step: &Step) -> Map<String, Value> {
-    let mut extra = Map::new();
-    if let Lane::Thread(Some(call)) = &step.lane {
-        extra.insert("sub_agent".to_owned(), json!(call));
+#[derive(Serialize)]
+struct OtherTokens {
+    cache_write_5m_tokens: u64,
+    cache_write_1h_tokens: u64,
+    reasoning_tokens: u64,
+}
+
+pub(crate) fn metrics(usage: &Usage, cost_usd: Option<f64>) -> Metrics {
+    let other = OtherTokens {
+        cache_write_5m_tokens: usage.cache_write_5m,
+        cache_write_1h_tokens: usage.cache_write_1h,
+        reasoning_tokens: usage.reasoning,
+    };
+    let any = usage.cache_write_5m | usage.cache_write_1h | usage.reasoning > 0;
+    Metrics {
+        prompt_tokens: usage.input,
+        completion_tokens: usage.output,
+        cached_tokens: usage.cached_input,
+        cost_usd,
+        extra: any.then_some(other),
     }
-    if !step.message_id.is_empty() {
-        extra.insert("message_id".to_owned(), json!(step.message_id));
-    }
-    let missing: Vec<&str> =
+}
+
+/// What ATIF has no field for.
+#[derive(Serialize)]
+struct Extra<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without_result: Vec<&'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown_lines: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    broken_lines: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    stderr_lines: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn extra(step: &Step) -> Option<Extra<'_>> {
+    let sub_agent = match &step.lane {
+        Lane::Thread(thread) => thread.as_deref(),
+        _ => None,
+    };
+    let without_result: Vec<&str> =
         step.calls.iter().filter(|c| !c.answered).map(|c| c.id.as_str()).collect();
-    if !missing.is_empty() {
-        extra.insert("without_result".to_owned(), json!(missing));
-    }
-    for (name, n) in ["unknown_lines", "broken_lines", "stderr_lines"].iter().zip(step.strays) {
-        if n > 0 {
-            extra.insert((*name).to_owned(), json!(n));
-        }
-    }
-    extra
+    let [unknown_lines, broken_lines, stderr_lines] = step.strays;
+    let any = sub_agent.is_some()
+        || !step.message_id.is_empty()
+        || !without_result.is_empty()
+        || step.strays != [0; 3];
+    let message_id = &*step.message_id;
+    any.then_some(Extra {
+        sub_agent,
+        message_id,
+        without_result,
+        unknown_lines,
+        broken_lines,
+        stderr_lines,
+    })
 }
 
 fn final_metrics(summary: &Summary) -> Value {
@@ -242,6 +277,11 @@ fn notes(summary: &Summary) -> Option<String> {
     if summary.api.as_ref().is_some_and(|api| api.exchanges > 0) {
         notes.push(
             "Totals are those of the API record; the steps' metrics are what the scaffold printed."
+                .to_owned(),
+        );
+        notes.push(
+            "Trajectories of sub-agents are the API record's other conversations; sub-agents that the scaffold printed \
+             are also among the steps, with extra.sub_agent."
                 .to_owned(),
         );
     }

@@ -157,7 +157,7 @@ impl<T: Write> Composer<T> {
     fn wall(&self) -> Option<f64> {
         let own = || {
             let began = self.about.began.or(self.first_time)?;
-            Some((self.own_time? - began).total(jiff::Unit::Second).ok()?.max(0.0))
+            Some(self.own_time?.duration_since(began).as_secs_f64().max(0.0))
         };
         self.seconds.or_else(own)
     }
@@ -179,6 +179,9 @@ impl<T: Write> Composer<T> {
 
     /// Makes a step the one that is being shown.
     fn head(&mut self, at: usize) {
+        if self.page.shows(self.waiting[at].id) {
+            return;
+        }
         let wall = self.wall();
         let left = self.about.budget.as_ref().zip(wall).map(|(budget, wall)| budget.left(wall));
         let step = &self.waiting[at];
@@ -398,9 +401,7 @@ impl<T: Write> Composer<T> {
             self.write_front();
         }
         while !self.waiting.is_empty()
-            && (self.held > HELD
-                || self.waiting.len() > WAITING
-                || self.unanswered > WAITING_CALLS)
+            && (self.held > HELD || self.waiting.len() > WAITING || self.unanswered > WAITING_CALLS)
         {
             self.write_front();
         }

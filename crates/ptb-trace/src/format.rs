@@ -64,7 +64,8 @@ impl FromStr for Format {
 /// A reader of one format.
 pub(crate) trait Parser: Send {
     /// Turns a line into events. `seconds`: since the attempt began, when known.
-    fn line(&mut self, line: &str, seconds: Option<f64>, out: &mut dyn FnMut(Event<'_>)) -> Verdict;
+    fn line(&mut self, line: &str, seconds: Option<f64>, out: &mut dyn FnMut(Event<'_>))
+    -> Verdict;
 
     /// Whether the error stream is read like the other one.
     fn takes_stderr(&self) -> bool {

@@ -59,7 +59,8 @@ impl Feed {
 
     /// One line of the file, without its newline. `cut`: its end is missing.
     pub(crate) fn line(&mut self, raw: &[u8], cut: bool, to: &mut dyn FnMut(Printed<'_>)) {
-        let text = String::from_utf8_lossy(raw);
+        let text =
+            std::str::from_utf8(raw).map_or_else(|_| String::from_utf8_lossy(raw), Cow::Borrowed);
         if self.form == Form::Detect && !text.trim().is_empty() {
             self.form = match serde_json::from_str::<Record<'_>>(&text) {
                 Ok(_) => Form::Recorded,
@@ -203,13 +204,21 @@ mod tests {
     #[test]
     fn pieces_of_a_line_are_joined_by_stream() {
         let record = |stream: &str, text: &str, more: bool| {
-            format!(r#"{{"schema":1,"seconds":1.5,"stream":"{stream}","text":"{text}","more":{more}}}"#)
+            format!(
+                r#"{{"schema":1,"seconds":1.5,"stream":"{stream}","text":"{text}","more":{more}}}"#
+            )
         };
-        let (a, b, c) = (record("out", "ab", true), record("err", "x", false), record("out", "cd", false));
+        let (a, b, c) =
+            (record("out", "ab", true), record("err", "x", false), record("out", "cd", false));
         let (d, torn) = (record("out", "open", true), r#"{"schema":1,"sec"#);
         let all = printed(&[&a, &b, &c, &d, torn], 100);
         let line = |stderr, text: &str| (Some(1.5), stderr, text.to_owned(), false);
-        let wanted = [line(true, "x"), line(false, "abcd"), (None, false, torn.to_owned(), true), line(false, "open")];
+        let wanted = [
+            line(true, "x"),
+            line(false, "abcd"),
+            (None, false, torn.to_owned(), true),
+            line(false, "open"),
+        ];
         assert_eq!(all, wanted);
         let all = printed(&[&a, &c], 3);
         assert_eq!(all, [(Some(1.5), false, "ab".to_owned(), true)]);

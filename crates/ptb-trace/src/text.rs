@@ -93,11 +93,7 @@ fn cut(text: &str, head: usize, tail: usize) -> Ends<'_> {
 
 fn cut_owned(text: &str, head: usize, tail: usize) -> Ends<'static> {
     let Ends { head, left_out, tail } = cut(text, head, tail);
-    Ends {
-        head: Cow::Owned(head.into_owned()),
-        left_out,
-        tail: Cow::Owned(tail.into_owned()),
-    }
+    Ends { head: Cow::Owned(head.into_owned()), left_out, tail: Cow::Owned(tail.into_owned()) }
 }
 
 /// Both ends of a text.

@@ -11,25 +11,74 @@ const FORMATS: [Format; 5] =
     [Format::Claude, Format::Codex, Format::Gemini, Format::OpenCode, Format::Plain];
 
 const WORDS: &[&str] = &[
-        "type", "assistant", "user", "system", "result", "init", "message", "content", "tool_use", "tool_result", "text", "id", "usage",
-        "item.completed", "item.started", "item", "command_execution", "agent_message", "thread.started", "turn.completed", "part", "tool",
-        "state", "status", "step_finish", "tokens", "delta", "role", "stats", "error", "parameters", "tool_id", "sessionID", "messageID",
-        "callID", "timestamp", "2026-11-21T08:39:41Z", "input", "name", "Bash", "Edit", "command", "tool_use_id", "parent_tool_use_id",
+    "type",
+    "assistant",
+    "user",
+    "system",
+    "result",
+    "init",
+    "message",
+    "content",
+    "tool_use",
+    "tool_result",
+    "text",
+    "id",
+    "usage",
+    "item.completed",
+    "item.started",
+    "item",
+    "command_execution",
+    "agent_message",
+    "thread.started",
+    "turn.completed",
+    "part",
+    "tool",
+    "state",
+    "status",
+    "step_finish",
+    "tokens",
+    "delta",
+    "role",
+    "stats",
+    "error",
+    "parameters",
+    "tool_id",
+    "sessionID",
+    "messageID",
+    "callID",
+    "timestamp",
+    "2026-11-21T08:39:41Z",
+    "input",
+    "name",
+    "Bash",
+    "Edit",
+    "command",
+    "tool_use_id",
+    "parent_tool_use_id",
 ];
 
 /// Words of all formats, and values that have no business where they will stand.
 fn scrap() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         proptest::sample::select(WORDS).prop_map(|w| format!("\"{w}\"")),
-        Just("null".into()), Just("-1".into()), Just("1e400".into()), Just("18446744073709551616".into()), Just("true".into()),
-        Just(r#""\ud800""#.into()), Just(r#""\u0000\u001b[2J""#.into()), "\\PC{0,8}".prop_map(|s| serde_json::to_string(&s).unwrap()),
+        Just("null".into()),
+        Just("-1".into()),
+        Just("1e400".into()),
+        Just("18446744073709551616".into()),
+        Just("true".into()),
+        Just(r#""\ud800""#.into()),
+        Just(r#""\u0000\u001b[2J""#.into()),
+        "\\PC{0,8}".prop_map(|s| serde_json::to_string(&s).unwrap()),
     ];
     value.prop_recursive(4, 40, 6, move |inner| {
         let key = proptest::sample::select(WORDS);
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(|v| format!("[{}]", v.join(","))),
-            proptest::collection::vec((key, inner), 0..7)
-                .prop_map(|v| format!("{{{}}}", v.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect::<Vec<_>>().join(","))),
+            proptest::collection::vec(inner.clone(), 0..4)
+                .prop_map(|v| format!("[{}]", v.join(","))),
+            proptest::collection::vec((key, inner), 0..7).prop_map(|v| format!(
+                "{{{}}}",
+                v.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect::<Vec<_>>().join(",")
+            )),
         ]
     })
 }
@@ -82,7 +131,8 @@ fn generated_trajectories_are_what_the_format_says() {
     let mut runner = TestRunner::deterministic();
     let mut all = Vec::new();
     for n in 0..300 {
-        let lines = proptest::collection::vec(scrap(), 1..12).new_tree(&mut runner).unwrap().current();
+        let lines =
+            proptest::collection::vec(scrap(), 1..12).new_tree(&mut runner).unwrap().current();
         all.push(made(lines.join("\n").as_bytes(), FORMATS[n % 5], &about()));
     }
     let texts: Vec<&str> = all.iter().map(|m| m.trajectory.as_str()).collect();
@@ -94,9 +144,26 @@ fn generated_trajectories_are_what_the_format_says() {
 
 /// Texts that would leave their place if they could.
 const BREAKOUTS: &[&str] = &[
-    "```\n# Heading\n```", "````\n<script>alert(1)</script>", "<b>bold</b>", "![x](http://e/x.png)", "[a](javascript:b)", "</pre><h1>x",
-    "\n\n# Heading\n\n- list\n\n---\n\n| a | b |\n|---|---|\n", "<!-- ", "<details>", "&lt;b&gt;", "\r# Heading", "\u{2028}# Heading",
-    "~~~\nx", "    code\n\n<p>", "setext\n===\n", "1. one\n2. two", "`` ` <i> ``", "[x]: http://e\n\n[x]", "<http://e>", "*a* __b__ ~~c~~",
+    "```\n# Heading\n```",
+    "````\n<script>alert(1)</script>",
+    "<b>bold</b>",
+    "![x](http://e/x.png)",
+    "[a](javascript:b)",
+    "</pre><h1>x",
+    "\n\n# Heading\n\n- list\n\n---\n\n| a | b |\n|---|---|\n",
+    "<!-- ",
+    "<details>",
+    "&lt;b&gt;",
+    "\r# Heading",
+    "\u{2028}# Heading",
+    "~~~\nx",
+    "    code\n\n<p>",
+    "setext\n===\n",
+    "1. one\n2. two",
+    "`` ` <i> ``",
+    "[x]: http://e\n\n[x]",
+    "<http://e>",
+    "*a* __b__ ~~c~~",
 ];
 
 #[test]
@@ -107,12 +174,23 @@ fn no_text_leaves_its_place() {
         for block in [
             format!(r#"{{"type":"text","text":{quoted}}}"#),
             format!(r#"{{"type":"thinking","thinking":{quoted}}}"#),
-            format!(r#"{{"type":"tool_use","id":{quoted},"name":{quoted},"input":{{"x":{quoted}}}}}"#),
-            format!(r#"{{"type":"tool_use","id":"b{n}","name":"Bash","input":{{"command":{quoted}}}}}"#),
-            format!(r#"{{"type":"tool_use","id":"e{n}","name":"Edit","input":{{"file_path":{quoted},"old_string":{quoted},"new_string":"y"}}}}"#),
-            format!(r#"{{"type":"tool_use","id":"w{n}","name":"Write","input":{{"file_path":"p","content":{quoted}}}}}"#),
+            format!(
+                r#"{{"type":"tool_use","id":{quoted},"name":{quoted},"input":{{"x":{quoted}}}}}"#
+            ),
+            format!(
+                r#"{{"type":"tool_use","id":"b{n}","name":"Bash","input":{{"command":{quoted}}}}}"#
+            ),
+            format!(
+                r#"{{"type":"tool_use","id":"e{n}","name":"Edit","input":{{"file_path":{quoted},"old_string":{quoted},"new_string":"y"}}}}"#
+            ),
+            format!(
+                r#"{{"type":"tool_use","id":"w{n}","name":"Write","input":{{"file_path":"p","content":{quoted}}}}}"#
+            ),
         ] {
-            lines.push(format!(r#"{{"type":"assistant","message":{{"id":{n},"content":[{block}]}}}}"#).replace(&format!("\"id\":{n},"), &format!("\"id\":\"m{n}\",")));
+            lines.push(
+                format!(r#"{{"type":"assistant","message":{{"id":{n},"content":[{block}]}}}}"#)
+                    .replace(&format!("\"id\":{n},"), &format!("\"id\":\"m{n}\",")),
+            );
         }
         lines.push(format!(r#"{{"type":"user","parent_tool_use_id":{quoted},"message":{{"content":[{{"type":"tool_result","tool_use_id":{quoted},"content":{quoted}}},{{"type":"text","text":{quoted}}}]}}}}"#));
         lines.push((*text).to_owned());
@@ -126,13 +204,55 @@ fn no_text_leaves_its_place() {
             Event::Start(Tag::Heading { .. }) if quotes == 0 => headings += 1,
             Event::Start(Tag::BlockQuote(_)) => quotes += 1,
             Event::End(pulldown_cmark::TagEnd::BlockQuote(_)) => quotes -= 1,
-            Event::Start(Tag::Heading { .. } | Tag::Image { .. } | Tag::Link { .. } | Tag::Table(_) | Tag::HtmlBlock) => panic!("{event:?}"),
+            Event::Start(
+                Tag::Heading { .. }
+                | Tag::Image { .. }
+                | Tag::Link { .. }
+                | Tag::Table(_)
+                | Tag::HtmlBlock,
+            ) => panic!("{event:?}"),
             Event::Start(Tag::List(_)) if quotes > 0 => panic!("{event:?}"),
             _ => {}
         }
     }
-    let ours = made.transcript.lines().filter(|l| l.starts_with("# ") || l.starts_with("## ")).count();
-    let own = made.transcript.lines().filter(|l| l.starts_with("## ") && l.contains(" · ") || *l == "## End").count();
+    let ours =
+        made.transcript.lines().filter(|l| l.starts_with("# ") || l.starts_with("## ")).count();
+    let own = made
+        .transcript
+        .lines()
+        .filter(|l| l.starts_with("## ") && l.contains(" · ") || *l == "## End")
+        .count();
     // Lines of code may begin like headings; the Markdown parser alone knows.
     assert_eq!(headings, own + 1, "{ours} lines look like headings");
+}
+
+#[test]
+fn small_pieces_of_a_long_line_do_not_become_large_in_memory() {
+    let blocks = "{},".repeat(2 << 20);
+    let keys: String = (0..200_000).map(|n| format!("\"k{n}\":1,")).collect();
+    let lines = [
+        format!(r#"{{"type":"assistant","message":{{"id":"m","content":[{blocks}{{}}]}}}}"#),
+        format!(
+            r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t","content":[{blocks}{{}}]}}]}}}}"#
+        ),
+        format!(
+            r#"{{"type":"assistant","message":{{"id":"n","content":[{{"type":"tool_use","id":"e","name":"MultiEdit","input":{{"file_path":"p","edits":[{blocks}{{}}]}}}}]}}}}"#
+        ),
+        format!(
+            r#"{{"type":"assistant","message":{{"id":"o","content":[{{"type":"tool_use","id":"b","name":"Bash","input":{{{keys}"command":"ls"}}}}]}}}}"#
+        ),
+    ];
+    let before = peak();
+    let made = made(lines.join("\n").as_bytes(), Format::Claude, &about());
+    assert_eq!((made.summary.lines.unknown, made.summary.lines.used), (1, 3));
+    assert!(made.transcript.contains("```sh\nls\n```"));
+    let grown = peak() - before;
+    assert!(grown < 150 << 10, "{grown} kB more for lines of 6 MB");
+}
+
+/// Most memory of this process so far, in kB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -22,7 +22,11 @@ fn block(message: &str, thread: Value, block: Value) -> Value {
 }
 
 fn call(message: &str, thread: Value, id: &str) -> Value {
-    block(message, thread, json!({"type": "tool_use", "id": id, "name": "Bash", "input": {"command": format!("run {id}")}}))
+    block(
+        message,
+        thread,
+        json!({"type": "tool_use", "id": id, "name": "Bash", "input": {"command": format!("run {id}")}}),
+    )
 }
 
 fn result(thread: Value, id: &str, content: Value) -> Value {
@@ -45,11 +49,22 @@ fn one_message_is_one_step_and_costs_once() {
         call("m1", Value::Null, "a"),
         call("m1", Value::Null, "b"),
         result(Value::Null, "b", json!("B")),
-        result(Value::Null, "a", json!([{"type": "text", "text": "A1"}, {"type": "image", "source": {"media_type": "image/png", "data": "AAAA"}}])),
+        result(
+            Value::Null,
+            "a",
+            json!([{"type": "text", "text": "A1"}, {"type": "image", "source": {"media_type": "image/png", "data": "AAAA"}}]),
+        ),
         block("m2", Value::Null, json!({"type": "text", "text": "done"})),
     ]);
     let made = made(&trace, Format::Claude, &about());
-    let usage = Usage { input: 36, cached_input: 10, cache_write_5m: 2, cache_write_1h: 4, output: 14, reasoning: 0 };
+    let usage = Usage {
+        input: 36,
+        cached_input: 10,
+        cache_write_5m: 2,
+        cache_write_1h: 4,
+        output: 14,
+        reasoning: 0,
+    };
     assert_eq!((made.summary.steps, made.summary.tool_calls, made.summary.usage), (2, 2, usage));
     let steps = steps(&made.trajectory);
     assert_eq!(steps[0]["reasoning_content"], "let me see");
@@ -82,7 +97,10 @@ fn sub_agents_have_steps_of_their_own_between_call_and_result() {
     let steps = steps(&made.trajectory);
     let threads: Vec<&Value> = steps.iter().map(|s| &s["extra"]["sub_agent"]).collect();
     let null = &Value::Null;
-    assert_eq!(threads, [null, &json!("task1"), &json!("task1"), &json!("task2"), &json!("task1"), null]);
+    assert_eq!(
+        threads,
+        [null, &json!("task1"), &json!("task1"), &json!("task2"), &json!("task1"), null]
+    );
     assert_eq!(steps[0]["observation"]["results"][1]["content"], "T2");
     assert_eq!(steps[3]["observation"]["results"][0]["content"], "Y");
     assert_eq!((made.summary.unanswered_calls, made.summary.unmatched_results), (0, 0));
@@ -105,7 +123,10 @@ fn late_results_name_their_call_and_those_of_nobody_are_told() {
     assert_eq!(steps[0]["extra"]["without_result"], json!(["slow"]));
     assert_eq!(steps[1]["observation"]["results"][0]["content"].as_str().unwrap().len(), big.len());
     let late = &steps[2]["observation"]["results"];
-    assert_eq!(late[0], json!({"source_call_id": "slow", "content": "at last", "extra": {"call_step_id": 1}}));
+    assert_eq!(
+        late[0],
+        json!({"source_call_id": "slow", "content": "at last", "extra": {"call_step_id": 1}})
+    );
     assert_eq!(late[1]["source_call_id"], "nobody");
     assert_eq!((made.summary.unanswered_calls, made.summary.unmatched_results), (1, 1));
     assert_eq!(validated(&[&made.trajectory]).unwrap_or(vec![(4, 3, 3)]), [(4, 3, 3)]);
@@ -119,19 +140,25 @@ fn resumed_sessions_add_up_and_the_last_word_counts() {
                 "m": {"inputTokens": 100, "outputTokens": 20, "cacheReadInputTokens": 7, "cacheCreationInputTokens": 0, "costUSD": cost}}})
     };
     let text = |id: &str| block(id, Value::Null, json!({"type": "text", "text": "x"}));
-    let mut all = vec![init("s1"), text("m1"), ended("success", false, 0.5), init("s2"), text("m2")];
+    let mut all =
+        vec![init("s1"), text("m1"), ended("success", false, 0.5), init("s2"), text("m2")];
     let killed = made(&lines(&all), Format::Claude, &about()).summary;
     assert_eq!((killed.ended, killed.sessions), (Ended::Unsaid, 2));
     assert_eq!((killed.usage.input, killed.usage.output), (107 + 18, 20 + 7));
     all.push(ended("error_max_turns", true, 0.25));
     let limited = made(&lines(&all), Format::Claude, &about()).summary;
     assert_eq!(limited.ended, Ended::Limit("error_max_turns".into()));
-    assert_eq!((limited.usage.input, limited.usage.output, limited.reported_cost), (214, 40, Some(0.75)));
+    assert_eq!(
+        (limited.usage.input, limited.usage.output, limited.reported_cost),
+        (214, 40, Some(0.75))
+    );
     assert_eq!(limited.session_id.as_deref(), Some("s2"));
     let mut failed = json!({"type": "assistant", "error": "billing_error", "message": {"id": "u", "model": "<synthetic>",
         "content": [{"type": "text", "text": "Credit balance is too low"}], "usage": {"input_tokens": 0, "output_tokens": 0}}});
     failed["isApiErrorMessage"] = json!(true);
-    let gone = made(&lines(&[init("s"), failed, ended("success", true, 0.0)]), Format::Claude, &about()).summary;
+    let gone =
+        made(&lines(&[init("s"), failed, ended("success", true, 0.0)]), Format::Claude, &about())
+            .summary;
     assert_eq!(gone.api_error.unwrap().kind, TroubleKind::Credit);
     assert!(matches!(gone.ended, Ended::Failed(_)), "{:?}", gone.ended);
 }
@@ -143,7 +170,25 @@ fn codex_threads_count_from_their_beginning() {
     let change = json!({"type": "item.completed", "item": {"id": "item_0", "type": "file_change", "status": "completed",
         "changes": [{"path": "/a/b.py", "kind": "update"}, {"path": "c", "kind": "add"}]}});
     let failed = json!({"type": "turn.failed", "error": {"message": "exceeded retry limit, last status: 429 Too Many Requests"}});
-    let trace = lines(&[begin("t"), turn(10, 1), begin("t"), change.clone(), turn(30, 4), begin("u"), change, turn(5, 5), failed]);
+    let plan = |event: &str, done: bool| json!({"type": event, "item": {"id": "item_9", "type": "todo_list", "items": [{"text": "look", "completed": done}]}});
+    let plans =
+        [plan("item.started", false), plan("item.updated", true), plan("item.completed", true)];
+    let trace = lines(&[
+        begin("t"),
+        turn(10, 1),
+        begin("t"),
+        change.clone(),
+        turn(30, 4),
+        begin("u"),
+        change,
+        turn(5, 5),
+        failed,
+    ]);
+    let planned = made(&lines(&plans), Format::Codex, &about());
+    assert_eq!(
+        (planned.summary.steps, planned.summary.tool_calls, planned.summary.lines.passed),
+        (2, 2, 1)
+    );
     let made = made(&trace, Format::Codex, &about());
     let s = &made.summary;
     assert_eq!((s.usage.input, s.usage.output, s.usage.cached_input), (35, 9, 4));
@@ -151,7 +196,11 @@ fn codex_threads_count_from_their_beginning() {
     let error = s.api_error.clone().unwrap();
     assert_eq!((error.status, error.kind), (Some(429), TroubleKind::RateLimit));
     assert!(matches!(s.ended, Ended::Failed(_)));
-    let ids: Vec<Value> = steps(&made.trajectory).iter().map(|s| s["tool_calls"][0]["tool_call_id"].clone()).filter(|v| !v.is_null()).collect();
+    let ids: Vec<Value> = steps(&made.trajectory)
+        .iter()
+        .map(|s| s["tool_calls"][0]["tool_call_id"].clone())
+        .filter(|v| !v.is_null())
+        .collect();
     assert_eq!(ids, ["2/item_0", "3/item_0"]);
     assert!(made.transcript.contains("update /a/b.py"));
 }
@@ -170,9 +219,20 @@ fn gemini_speaks_in_pieces_and_opencode_in_parts() {
     let finish = json!({"type": "step_finish", "sessionID": "s", "part": {"messageID": "m", "reason": "tool-calls", "cost": 0.25,
         "tokens": {"input": 10, "output": 3, "reasoning": 2, "cache": {"read": 100, "write": 5}}}});
     let open = made(&lines(&[tool, finish]), Format::OpenCode, &about());
-    let usage = Usage { input: 115, cached_input: 100, cache_write_5m: 5, cache_write_1h: 0, output: 5, reasoning: 2 };
+    let usage = Usage {
+        input: 115,
+        cached_input: 100,
+        cache_write_5m: 5,
+        cache_write_1h: 0,
+        output: 5,
+        reasoning: 2,
+    };
     assert_eq!((open.summary.usage, open.summary.reported_cost), (usage, Some(0.25)));
-    assert!(open.transcript.contains("```diff\n x = 1\n-y = 2\n+y = 3\n```"), "{}", open.transcript);
+    assert!(
+        open.transcript.contains("```diff\n x = 1\n-y = 2\n+y = 3\n```"),
+        "{}",
+        open.transcript
+    );
     assert_eq!(steps(&open.trajectory)[0]["observation"]["results"][0]["extra"]["is_error"], true);
 }
 
@@ -181,7 +241,11 @@ fn records_of_the_harness_give_times_and_time_left() {
     let record = |seconds: f64, stream: &str, text: &str| json!({"schema": 1, "seconds": seconds, "stream": stream, "text": text, "more": false});
     let trace = lines(&[
         record(1.0, "out", &init("s").to_string()),
-        record(3600.0, "out", &block("m", Value::Null, json!({"type": "text", "text": "an hour"})).to_string()),
+        record(
+            3600.0,
+            "out",
+            &block("m", Value::Null, json!({"type": "text", "text": "an hour"})).to_string(),
+        ),
         record(3601.0, "err", "(node) warning: \u{1b}[31mred"),
         record(3602.0, "out", "not json"),
         record(3603.0, "out", r#"{"type":"from the future"}"#),
@@ -192,15 +256,22 @@ fn records_of_the_harness_give_times_and_time_left() {
     let about = About { began, budget: Some(budget), prompt: Some("train it".into()), ..about() };
     let made = made(&trace, Format::Claude, &about);
     let lines = made.summary.lines;
-    assert_eq!((lines.total, lines.used, lines.stderr, lines.broken, lines.unknown, lines.blank), (6, 2, 1, 1, 1, 1));
+    assert_eq!(
+        (lines.total, lines.used, lines.stderr, lines.broken, lines.unknown, lines.blank),
+        (6, 2, 1, 1, 1, 1)
+    );
     let steps = steps(&made.trajectory);
     assert_eq!(steps[1]["timestamp"], "2026-01-02T04:04:05Z");
-    assert_eq!(steps[2]["extra"], json!({"unknown_lines": 1, "broken_lines": 1, "stderr_lines": 1}));
+    assert_eq!(
+        steps[2]["extra"],
+        json!({"unknown_lines": 1, "broken_lines": 1, "stderr_lines": 1})
+    );
     assert_eq!(validated(&[&made.trajectory]).unwrap_or(vec![(3, 0, 0)]), [(3, 0, 0)]);
     insta::assert_snapshot!("time_left", made.transcript);
     for look in [Look::Terminal { color: false }, Look::Terminal { color: true }] {
         let mut follower = Follower::new(Format::Claude, &about, look).unwrap();
-        let mut shown: String = trace.split(|b| *b == b'\n').map(|line| follower.line(line)).collect();
+        let mut shown: String =
+            trace.split(|b| *b == b'\n').map(|line| follower.line(line)).collect();
         let (rest, summary) = follower.finish();
         shown += &rest;
         assert_eq!(summary, made.summary);
@@ -214,17 +285,28 @@ fn records_of_the_harness_give_times_and_time_left() {
 #[test]
 fn other_programs_say_what_they_print() {
     let record = |seconds: f64, stream: &str, text: &str| json!({"schema": 1, "seconds": seconds, "stream": stream, "text": text, "more": false});
-    let trace = lines(&[record(0.0, "out", "one"), record(0.5, "err", "two"), record(60.0, "out", "three")]);
+    let trace = lines(&[
+        record(0.0, "out", "one"),
+        record(0.5, "err", "two"),
+        record(60.0, "out", "three"),
+    ]);
     let made = made(&trace, Format::Plain, &about());
     let texts: Vec<Value> = steps(&made.trajectory).iter().map(|s| s["message"].clone()).collect();
     assert_eq!(texts, ["one\ntwo", "three"]);
-    assert!(made.transcript.contains("> one\n> two\n"), "{}", made.transcript);
+    assert!(made.transcript.contains("> one  \n> two\n"), "{}", made.transcript);
 }
 
 #[test]
 fn hostile_arguments_and_cut_characters_stay_readable() {
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    let wild = [format!("{{\"a\":{deep}}}"), format!("{{\"n\":{}}}", "9".repeat(5000)), "{\"e\":1e999}".into(), "[1]".into(), "\"s\"".into(), "null".into()];
+    let wild = [
+        format!("{{\"a\":{deep}}}"),
+        format!("{{\"n\":{}}}", "9".repeat(5000)),
+        "{\"e\":1e999}".into(),
+        "[1]".into(),
+        "\"s\"".into(),
+        "null".into(),
+    ];
     let mut trace = Vec::new();
     for (n, arguments) in wild.iter().enumerate() {
         let line = format!(

@@ -162,7 +162,8 @@ impl Sorter {
                 return;
             }
             None => {
-                let told = Conversation { first_request: request.number, ..Conversation::default() };
+                let told =
+                    Conversation { first_request: request.number, ..Conversation::default() };
                 let tools = request.body.len("tools") > 0;
                 let latest = Latest { request: request.clone(), response: None };
                 self.groups.push(Group { system: opening.0, tools, told, latest });
@@ -203,7 +204,8 @@ impl Sorter {
         gathered.tools = tools_of(request);
         gathered.summary.conversations.push(main.told);
         for mut group in self.groups {
-            let differs = if group.system == main.system { "first message" } else { "system prompt" };
+            let differs =
+                if group.system == main.system { "first message" } else { "system prompt" };
             group.told.differs = Some(differs.to_owned());
             gathered.summary.conversations.push(group.told.clone());
             gathered.sides.push(Side { told: group.told, latest: group.latest });
@@ -231,7 +233,8 @@ fn system_of(request: &Request) -> String {
 
 fn tools_of(request: &Request) -> Vec<Value> {
     let tools = request.body.field("tools");
-    let tools = definitions(tools.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice));
+    let tools =
+        definitions(tools.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice));
     let mut size = 0;
     let small = |tool: &Value| {
         let text = tool.to_string();
@@ -270,7 +273,7 @@ impl Side {
                 && last["source"] == "agent"
                 && last.get("llm_call_count").is_none()
             {
-                last["metrics"] = metrics(usage, response.cost_usd);
+                last["metrics"] = json!(metrics(usage, response.cost_usd));
             }
         }
         number(&mut steps, request.at);
@@ -357,7 +360,8 @@ fn number(steps: &mut [Value], at: f64) {
     for (n, step) in steps.iter_mut().enumerate() {
         step["step_id"] = json!(n + 1);
     }
-    let at = (at > 0.0 && at < 2.5e11).then(|| Timestamp::from_millisecond((at * 1000.0) as i64).ok());
+    let at =
+        (at > 0.0 && at < 2.5e11).then(|| Timestamp::from_millisecond((at * 1000.0) as i64).ok());
     if let (Some(step), Some(Some(at))) = (steps.last_mut(), at) {
         step["timestamp"] = json!(at.to_string());
     }

@@ -17,6 +17,8 @@ use crate::usage::Usage;
 
 /// Longest line, in bytes: a request's longest part.
 const LONGEST: usize = 128 << 20;
+/// Largest JSON text that is taken apart, in bytes: its values take many times as much.
+const VALUE: usize = 16 << 20;
 /// Requests that wait for their response.
 const WAITING: usize = 4096;
 
@@ -119,7 +121,8 @@ pub struct Response {
     pub cost_usd: Option<f64>,
     /// `complete`, `cut`, `refused` or `failed`.
     pub end: String,
-    /// JSON, `{"$sse": [{"event", "data"}..]}` or `{"$text": ".."}`.
+    /// JSON, `{"$sse": [{"event", "data"}..]}` or `{"$text": ".."}`; null when it is too large or too deep.
+    #[serde(skip)]
     pub body: Value,
 }
 
@@ -189,7 +192,7 @@ impl<R: Read> ApiRecord<R> {
         match (line.kind, line.number) {
             ("part", _) => self.part(&line),
             ("request", Some(number)) => self.request(number, &line),
-            ("response", Some(number)) => return self.response(number, text),
+            ("response", Some(number)) => return self.response(number, &line, text),
             _ => self.state.broken_lines += 1,
         }
         None
@@ -209,11 +212,19 @@ impl<R: Read> ApiRecord<R> {
         self.parts.insert(id.to_owned(), Arc::from(value.to_owned()));
     }
 
+    /// A value, unless it is too large or too deep.
+    fn value(&mut self, raw: Option<&RawValue>) -> Value {
+        let Some(raw) = raw else { return Value::Null };
+        let value = (raw.get().len() <= VALUE).then(|| serde_json::from_str(raw.get()).ok());
+        value.flatten().unwrap_or_else(|| {
+            self.state.limited = true;
+            Value::Null
+        })
+    }
+
     fn request(&mut self, number: u64, line: &Line<'_>) {
-        let value = |raw: Option<&RawValue>| {
-            raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
-        };
-        let shape: Value = value(line.body);
+        let shape = self.value(line.body);
+        let headers = self.value(line.headers);
         let mut parts = HashMap::new();
         each_reference(&shape, &mut |id| {
             if let Some(part) = self.parts.get(id) {
@@ -230,19 +241,20 @@ impl<R: Read> ApiRecord<R> {
             method: line.method.clone().unwrap_or_default(),
             path: line.path.clone().unwrap_or_default(),
             protocol: line.protocol.clone().unwrap_or_default(),
-            headers: value(line.headers),
+            headers,
             body: Body { shape, parts },
         };
         self.waiting.insert(number, request);
     }
 
-    fn response(&mut self, number: u64, text: &str) -> Option<Exchange> {
+    fn response(&mut self, number: u64, line: &Line<'_>, text: &str) -> Option<Exchange> {
         let request = self.waiting.remove(&number);
         let response = serde_json::from_str::<Response>(text).ok();
-        let (Some(request), Some(response)) = (request, response) else {
+        let (Some(request), Some(mut response)) = (request, response) else {
             self.state.broken_lines += 1;
             return None;
         };
+        response.body = self.value(line.body);
         Some(Exchange { request, response: Some(response) })
     }
 }
@@ -293,7 +305,7 @@ fn each_reference<'a>(shape: &'a Value, take: &mut dyn FnMut(&'a str)) {
 }
 
 impl Body {
-    /// The body as it was sent. A part that is missing stands as its reference. Costs a copy of everything: the bodies
+    /// The body as it was sent. A part that is missing, or too large or deep, stands as its reference. Costs a copy of everything: the bodies
     /// of one conversation together grow with the square of its length.
     pub fn whole(&self) -> Value {
         let mut whole = self.shape.clone();
@@ -308,7 +320,7 @@ impl Body {
 
     fn put_back(&self, value: &Value) -> Value {
         let part = reference(value).and_then(|id| self.parts.get(id));
-        let part = part.filter(|raw| is_tame(raw.get()));
+        let part = part.filter(|raw| raw.get().len() <= VALUE && is_tame(raw.get()));
         part.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| value.clone())
     }
 

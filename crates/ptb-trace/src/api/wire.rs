@@ -60,14 +60,21 @@ pub(crate) fn words(value: &Value) -> String {
         Value::Array(blocks) => {
             let mut all = String::new();
             // Claude Code's first block names its build, and differs from request to request.
-            let told = blocks.iter().map(words).filter(|w| !w.starts_with("x-anthropic-billing-header"));
+            let told =
+                blocks.iter().map(words).filter(|w| !w.starts_with("x-anthropic-billing-header"));
             told.for_each(|text| add(&mut all, &text));
             all
         }
-        Value::Object(block) => match ["text", "parts", "content", "output"].iter().find_map(|k| block.get(*k)) {
-            Some(inner) => words(inner),
-            None => block.get("type").and_then(Value::as_str).map(|t| format!("({t})")).unwrap_or_default(),
-        },
+        Value::Object(block) => {
+            match ["text", "parts", "content", "output"].iter().find_map(|k| block.get(*k)) {
+                Some(inner) => words(inner),
+                None => block
+                    .get("type")
+                    .and_then(Value::as_str)
+                    .map(|t| format!("({t})"))
+                    .unwrap_or_default(),
+            }
+        }
         _ => String::new(),
     }
 }
@@ -195,7 +202,9 @@ fn stream(events: &[Value], to: &mut Said) {
             "content_block_delta" => {
                 to.text.push_str(&word(delta, "text"));
                 to.reasoning.push_str(&word(delta, "thinking"));
-                if let (Some(call), true) = (to.calls.last_mut(), delta.get("partial_json").is_some()) {
+                if let (Some(call), true) =
+                    (to.calls.last_mut(), delta.get("partial_json").is_some())
+                {
                     call.2.push_str(&word(delta, "partial_json"));
                 }
             }
@@ -233,7 +242,8 @@ fn chat_delta(delta: &Value, to: &mut Said) {
 pub(crate) fn definitions(tools: &[Value]) -> Vec<Value> {
     let mut made = Vec::new();
     for tool in tools.iter().filter(|tool| tool.is_object()) {
-        let several = ["functionDeclarations", "function_declarations"].iter().find_map(|k| tool.get(*k));
+        let several =
+            ["functionDeclarations", "function_declarations"].iter().find_map(|k| tool.get(*k));
         match several.and_then(Value::as_array) {
             Some(declared) => made.extend(declared.iter().map(definition)),
             None if tool.get("function").is_some() || tool.get("name").is_none() => {

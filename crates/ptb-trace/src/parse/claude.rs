@@ -16,6 +16,10 @@ use crate::summary::{ApiTrouble, Ended, TroubleKind};
 use crate::text::{Text, amount, count, string, truth};
 use crate::usage::Usage;
 
+/// Most content blocks of a message, and most bytes of the usage by model.
+const MOST_BLOCKS: usize = 10_000;
+const MODEL_USAGE: usize = 256 << 10;
+
 /// Reader of Claude Code's lines.
 #[derive(Debug, Default)]
 pub(crate) struct Claude {
@@ -113,6 +117,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content<'a>, A::Error> {
                 let mut blocks = Vec::new();
                 while let Some(block) = seq.next_element()? {
+                    // An empty block is three bytes in the line and a hundred times that here.
+                    if blocks.len() == MOST_BLOCKS {
+                        return Err(de::Error::custom("more content blocks than a message has"));
+                    }
                     blocks.push(block);
                 }
                 Ok(Content::Blocks(blocks))
@@ -164,8 +172,10 @@ impl Parser for Claude {
                 Verdict::Used
             }
             "rate_limit_event" => rate_limit(&line, out),
-            "stream_event" | "keep_alive" | "tool_progress" | "auth_status" | "tool_use_summary"
-            | "prompt_suggestion" | "control_request" | "control_response" => Verdict::Passed,
+            "stream_event" | "keep_alive" | "tool_progress" | "auth_status"
+            | "tool_use_summary" | "prompt_suggestion" | "control_request" | "control_response" => {
+                Verdict::Passed
+            }
             _ => Verdict::Unknown,
         }
     }
@@ -209,7 +219,10 @@ fn part(turn: Turn<'_>, block: &Block<'_>, out: &mut dyn FnMut(Event<'_>)) {
             }
         }
         "redacted_thinking" => {
-            out(Event::Agent(turn, Part::Reasoning(Text::Plain("(reasoning that the provider hides)"))));
+            out(Event::Agent(
+                turn,
+                Part::Reasoning(Text::Plain("(reasoning that the provider hides)")),
+            ));
         }
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
             let (id, name) = (string(block.id), string(block.name));
@@ -228,9 +241,9 @@ fn outcome(block: &Block<'_>, out: &mut dyn FnMut(Event<'_>)) {
     let failed = truth(block.is_error);
     let mut told = Outcome { call, failed, ..Outcome::default() };
     let Some(raw) = block.content else { return out(Event::Outcome(told)) };
-    let blocks: Vec<Block<'_>> = match raw.get().starts_with('[') {
-        true => serde_json::from_str(raw.get()).unwrap_or_default(),
-        false => Vec::new(),
+    let blocks = match serde_json::from_str(raw.get()) {
+        Ok(Content::Blocks(blocks)) if raw.get().starts_with('[') => blocks,
+        _ => Vec::new(),
     };
     let pictures: Vec<String> = blocks.iter().map(picture).collect();
     told.content = match blocks.is_empty() {
@@ -255,7 +268,8 @@ fn picture(block: &Block<'_>) -> String {
     }
     let source: Option<Source<'_>> =
         block.source.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let kind = source.as_ref().and_then(|s| string(s.media_type)).unwrap_or(Cow::Borrowed(&block.kind));
+    let kind =
+        source.as_ref().and_then(|s| string(s.media_type)).unwrap_or(Cow::Borrowed(&block.kind));
     let size = source.and_then(|s| s.data).map_or(0, |raw| raw.get().len());
     format!("({kind}, {size} characters of data)")
 }
@@ -304,9 +318,17 @@ fn system(line: &Line<'_>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
             out(Event::Notice(Text::Plain(&format!("the conversation was summarised {how}"))));
         }
         Some(
-            "status" | "hook_started" | "hook_progress" | "hook_response" | "task_started"
-            | "task_progress" | "task_updated" | "task_notification" | "files_persisted"
-            | "session_state_changed" | "local_command_output",
+            "status"
+            | "hook_started"
+            | "hook_progress"
+            | "hook_response"
+            | "task_started"
+            | "task_progress"
+            | "task_updated"
+            | "task_notification"
+            | "files_persisted"
+            | "session_state_changed"
+            | "local_command_output",
         ) => return Verdict::Passed,
         _ => return Verdict::Unknown,
     }
@@ -337,7 +359,8 @@ fn rate_limit(line: &Line<'_>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
         #[serde(borrow, default)]
         status: Cow<'a, str>,
     }
-    let info = line.rate_limit_info.and_then(|raw| serde_json::from_str::<Info<'_>>(raw.get()).ok());
+    let info =
+        line.rate_limit_info.and_then(|raw| serde_json::from_str::<Info<'_>>(raw.get()).ok());
     if info.is_none_or(|info| info.status != "rejected") {
         return Verdict::Passed;
     }
@@ -428,9 +451,8 @@ pub(crate) fn tokens(raw: &RawValue) -> Usage {
 
 fn split(fresh: u64, cached_input: u64, written: (u64, u64), output: u64, reasoning: u64) -> Usage {
     let (cache_write_5m, cache_write_1h) = written;
-    let input = [cached_input, cache_write_5m, cache_write_1h]
-        .into_iter()
-        .fold(fresh, u64::saturating_add);
+    let input =
+        [cached_input, cache_write_5m, cache_write_1h].into_iter().fold(fresh, u64::saturating_add);
     Usage { input, cached_input, cache_write_5m, cache_write_1h, output, reasoning }
 }
 
@@ -447,6 +469,9 @@ fn models(raw: &RawValue) -> Option<(Usage, f64)> {
         thinking_tokens: u64,
         #[serde(rename = "costUSD")]
         cost_usd: f64,
+    }
+    if raw.get().len() > MODEL_USAGE {
+        return None;
     }
     let by_model: std::collections::BTreeMap<String, OfModel> =
         serde_json::from_str(raw.get()).ok()?;

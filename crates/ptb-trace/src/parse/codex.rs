@@ -1,7 +1,8 @@
 //! Codex CLI: `codex exec --json`.
 //!
 //! Items start and complete; a turn ends with the thread's tokens so far. There are no message ids: words after a
-//! call, and a call after the results of all earlier ones, begin a new step.
+//! call, and a call after the results of all earlier ones, begin a new step. Source: `exec_events.rs` of
+//! <https://github.com/openai/codex>.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -30,6 +31,8 @@ pub(crate) struct Codex {
     called: bool,
     spoken: bool,
     open: HashSet<String>,
+    /// Changes of the plan so far.
+    plans: u64,
     /// Tokens of earlier threads, and of this one so far.
     before: Usage,
     now: Usage,
@@ -123,13 +126,15 @@ impl Parser for Codex {
             ("turn.started", _) => self.fresh(),
             ("item.started", Some(item)) => return self.started(item, out),
             ("item.completed", Some(item)) => return self.completed(item, out),
+            ("item.updated", Some(item)) if item.kind == "todo_list" => self.plan(item, out),
             ("item.updated", Some(_)) => return Verdict::Passed,
             ("turn.completed", _) => {
                 self.count(line.usage, out);
                 out(Event::End(Ended::Finished));
             }
             ("turn.failed", _) => {
-                let said = line.error.and_then(|raw| serde_json::from_str::<Words<'_>>(raw.get()).ok());
+                let said =
+                    line.error.and_then(|raw| serde_json::from_str::<Words<'_>>(raw.get()).ok());
                 let said = said.and_then(|w| string(w.message)).unwrap_or_default();
                 let trouble = trouble_in_words(&said);
                 let reason = trouble.message.clone();
@@ -217,7 +222,11 @@ impl Codex {
                 self.call(item, out);
                 Verdict::Used
             }
-            "web_search" | "todo_list" | "agent_message" | "reasoning" | "error" => Verdict::Passed,
+            "todo_list" => {
+                self.plan(item, out);
+                Verdict::Used
+            }
+            "web_search" | "agent_message" | "reasoning" | "error" => Verdict::Passed,
             _ => Verdict::Unknown,
         }
     }
@@ -230,6 +239,17 @@ impl Codex {
         let (name, arguments) = asked(item);
         let turn = Turn { message: &step, ..Turn::default() };
         out(Event::Agent(turn, Part::Call { id: &id, name: &name, arguments: &arguments }));
+    }
+
+    /// Each change of the plan is a call of its own; the item stays the same.
+    fn plan(&mut self, item: &Item<'_>, out: &mut dyn FnMut(Event<'_>)) {
+        self.plans += 1;
+        let id = format!("{}#{}", self.call_id(&item.id), self.plans);
+        let step = self.calling();
+        let (name, arguments) = asked(item);
+        let turn = Turn { message: &step, ..Turn::default() };
+        out(Event::Agent(turn, Part::Call { id: &id, name: &name, arguments: &arguments }));
+        out(Event::Outcome(Outcome { call: &id, ..Outcome::default() }));
     }
 
     fn completed(&mut self, item: &Item<'_>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
@@ -249,9 +269,11 @@ impl Codex {
                 let Some(said) = item.message else { return Verdict::Unknown };
                 out(Event::Notice(Text::of(said)));
             }
+            // It was told whenever it changed; this is the end of the turn.
+            ("todo_list", _) => return Verdict::Passed,
             (
                 "command_execution" | "file_change" | "mcp_tool_call" | "collab_tool_call"
-                | "web_search" | "todo_list",
+                | "web_search",
                 _,
             ) => self.outcome(item, out),
             _ => return Verdict::Unknown,

@@ -155,9 +155,10 @@ impl Gemini {
         let call = string(line.tool_id).unwrap_or_default();
         self.open.remove(&*call);
         let failed = string(line.status).is_some_and(|s| s != "success");
-        let failure = line.error.and_then(|raw| serde_json::from_str::<Failure<'_>>(raw.get()).ok());
-        let why = failure.and_then(|f| f.message);
-        let content = [line.output, why].into_iter().flatten().map(Text::of).collect();
+        let failure =
+            line.error.and_then(|raw| serde_json::from_str::<Failure<'_>>(raw.get()).ok());
+        let why = || failure.and_then(|f| f.message);
+        let content = line.output.or_else(why).into_iter().map(Text::of).collect();
         let call = &*call;
         out(Event::Outcome(Outcome { call, content, failed, ..Outcome::default() }));
     }
@@ -191,7 +192,8 @@ impl Gemini {
         if string(line.status).as_deref() == Some("success") {
             return out(Event::End(Ended::Finished));
         }
-        let failure = line.error.and_then(|raw| serde_json::from_str::<Failure<'_>>(raw.get()).ok());
+        let failure =
+            line.error.and_then(|raw| serde_json::from_str::<Failure<'_>>(raw.get()).ok());
         let (kind, why) = failure.map_or((None, None), |f| (string(f.kind), string(f.message)));
         let (kind, why) = (kind.unwrap_or_default(), why.unwrap_or_default());
         let trouble = trouble_in_words(&format!("{kind}: {why}"));

@@ -105,7 +105,9 @@ fn turn<'a>(part: &'a Piece<'_>) -> Turn<'a> {
 }
 
 fn tool(part: &Piece<'_>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
-    let (Some(call), Some(state)) = (string(part.call), &part.state) else { return Verdict::Unknown };
+    let (Some(call), Some(state)) = (string(part.call), &part.state) else {
+        return Verdict::Unknown;
+    };
     let name = string(part.tool).unwrap_or_default();
     let arguments = state.input.map_or("{}", RawValue::get);
     out(Event::Agent(turn(part), Part::Call { id: &call, name: &name, arguments }));
@@ -191,7 +193,8 @@ fn failure(raw: Option<&RawValue>, out: &mut dyn FnMut(Event<'_>)) {
     let mut trouble = trouble_in_words(&message);
     let status = data.and_then(|d| d.status).and_then(|raw| serde_json::from_str(raw.get()).ok());
     if let Some(status) = status {
-        trouble = ApiTrouble { retried: trouble.retried, ..ApiTrouble::new(Some(status), &message) };
+        trouble =
+            ApiTrouble { retried: trouble.retried, ..ApiTrouble::new(Some(status), &message) };
     }
     trouble.retried = data.is_some_and(|d| truth(d.retryable));
     let reason = format!("{name}: {}", trouble.message);

@@ -20,7 +20,12 @@ pub(crate) struct Plain {
 }
 
 impl Parser for Plain {
-    fn line(&mut self, line: &str, seconds: Option<f64>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
+    fn line(
+        &mut self,
+        line: &str,
+        seconds: Option<f64>,
+        out: &mut dyn FnMut(Event<'_>),
+    ) -> Verdict {
         let paused = matches!((self.last, seconds), (Some(a), Some(b)) if b - a > PAUSE);
         if paused || self.held > PAGE || self.step == 0 {
             self.step += 1;

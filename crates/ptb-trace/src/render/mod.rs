@@ -11,9 +11,11 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use crate::api::Conversation;
 use crate::event::Outcome;
 use crate::summary::{Ended, Summary};
 use crate::text::Text;
+use crate::usage::Usage;
 use safe::{Limits, Short, fence, inline, quoted, shorten};
 use tools::{Piece, shown};
 
@@ -132,11 +134,13 @@ impl Page {
         };
     }
 
-    /// Shows whose step the following belongs to, if that is news.
+    /// Whether what follows is known to belong to this step.
+    pub(crate) fn shows(&self, step: u64) -> bool {
+        self.shown == step
+    }
+
+    /// Shows whose step the following belongs to.
     pub(crate) fn heading(&mut self, step: &Heading<'_>) {
-        if step.id == self.shown {
-            return;
-        }
         self.close();
         let again = step.id <= self.highest;
         (self.shown, self.highest, self.printed) = (step.id, self.highest.max(step.id), 0);
@@ -189,10 +193,7 @@ impl Page {
         }
         match self.last == kind {
             true if joined => {}
-            true => {
-                self.text.push('\n');
-                self.line_start = true;
-            }
+            true => self.quoted("\n"),
             false => self.close(),
         }
         self.last = kind;
@@ -201,8 +202,12 @@ impl Page {
             0 => short.head,
             n => format!("{}\n(… {n} bytes left out …)\n{}", short.head, short.tail),
         };
+        self.quoted(&words);
+    }
+
+    fn quoted(&mut self, words: &str) {
         let (markdown, start) = (self.is_markdown(), &mut self.line_start);
-        quoted(&mut self.text, &words, markdown, start);
+        quoted(&mut self.text, words, markdown, start);
     }
 
     /// Something the scaffold said about itself.
@@ -226,12 +231,10 @@ impl Page {
                     n => format!("{head} (… {n} bytes left out …) {tail}"),
                 };
                 if self.last == Last::Printed {
-                    self.text.push('\n');
-                    self.line_start = true;
+                    self.quoted("\n");
                 }
                 self.last = Last::Printed;
-                let (markdown, start) = (self.is_markdown(), &mut self.line_start);
-                quoted(&mut self.text, &line, markdown, start);
+                self.quoted(&line);
             }
             n if n == MOST + 1 => self.note(Text::Plain("(more lines like these)")),
             _ => {}
@@ -340,6 +343,16 @@ impl Page {
         }
     }
 
+    fn conversation(&self, c: &Conversation) -> String {
+        let model = self.inline(c.model.as_deref().unwrap_or("unknown model"));
+        let differs = c.differs.as_deref().unwrap_or_default();
+        let Usage { input, output, .. } = c.usage;
+        format!(
+            "{model}, from request {}: {} requests, {input} prompt and {output} generated tokens (other {differs})",
+            c.first_request, c.requests
+        )
+    }
+
     /// Sums and the end.
     pub(crate) fn end(&mut self, summary: &Summary) {
         self.close();
@@ -356,6 +369,11 @@ impl Page {
         };
         if let Some(cost) = cost {
             rows.push(("cost", format!("${cost:.4}")));
+        }
+        if let Some(api) = &summary.api {
+            rows.push(("API requests", api.exchanges.to_string()));
+            let sides = api.conversations.iter().filter(|c| c.differs.is_some());
+            rows.extend(sides.take(20).map(|c| ("other conversation", self.conversation(c))));
         }
         let lines = &summary.lines;
         let told = [
@@ -391,4 +409,3 @@ fn clock(seconds: f64) -> String {
     let s = seconds.clamp(0.0, 3.6e8) as u64;
     format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
-

@@ -58,24 +58,35 @@ fn last_lines(text: &str, n: usize) -> &str {
 /// A text in which nothing acts: control characters, terminal escapes and marks that turn the direction of writing
 /// are shown. Lines stay lines.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(acts) {
+    let (bytes, mut made, mut from, mut at) = (text.as_bytes(), String::new(), 0, 0);
+    let harmless = |b: &u8| matches!(b, b' '..=b'~' | b'\n' | b'\t');
+    while let Some(n) = bytes[at..].iter().position(|b| !harmless(b)) {
+        at += n;
+        let Some(c) = text[at..].chars().next() else { break };
+        if acts(c) {
+            made.push_str(&text[from..at]);
+            from = at + c.len_utf8();
+            let next = bytes.get(from);
+            show(&mut made, c, next == Some(&b'\n'));
+        }
+        at += c.len_utf8();
+    }
+    if from == 0 {
         return Cow::Borrowed(text);
     }
-    let mut made = String::with_capacity(text.len() + 16);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\r' if chars.peek() == Some(&'\n') => {}
-            '\r' => made.push_str("␍\n"),
-            '\u{0}'..='\u{1f}' if acts(c) => {
-                made.push(char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'));
-            }
-            '\u{7f}' => made.push('␡'),
-            c if acts(c) => made.push_str(&format!("\\u{{{:04x}}}", c as u32)),
-            c => made.push(c),
-        }
-    }
+    made.push_str(&text[from..]);
     Cow::Owned(made)
+}
+
+/// Writes what stands for a character that acts. `ends`: it is the last one of its line.
+fn show(to: &mut String, c: char, ends: bool) {
+    match c {
+        '\r' if ends => {}
+        '\r' => to.push_str("␍\n"),
+        '\u{0}'..='\u{1f}' => to.push(char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}')),
+        '\u{7f}' => to.push('␡'),
+        c => to.push_str(&format!("\\u{{{:04x}}}", c as u32)),
+    }
 }
 
 /// Whether a character does more than to be seen.
@@ -90,7 +101,11 @@ fn acts(c: char) -> bool {
 
 /// A fence that is longer than every run of backticks within.
 pub(crate) fn fence(code: &str) -> String {
-    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let (mut longest, mut run, mut last) = (0usize, 0usize, None);
+    for at in memchr::memchr_iter(b'`', code.as_bytes()) {
+        run = if last.is_some_and(|last| last + 1 == at) { run + 1 } else { 1 };
+        (longest, last) = (longest.max(run), Some(at));
+    }
     "`".repeat(longest.max(2) + 1)
 }
 
@@ -157,7 +172,10 @@ pub(crate) fn quoted(to: &mut String, words: &str, markdown: bool, start: &mut b
                     to.push('\\');
                     to.push(c);
                 }
-                '.' | ')' if line.as_bytes()[..at.min(line.len())].iter().all(u8::is_ascii_digit) && !first => {
+                '.' | ')'
+                    if line.as_bytes()[..at.min(line.len())].iter().all(u8::is_ascii_digit)
+                        && !first =>
+                {
                     to.push('\\');
                     to.push(c);
                 }
@@ -176,7 +194,10 @@ mod tests {
 
     #[test]
     fn nothing_acts() {
-        assert_eq!(visible("a\u{1b}[31mb\u{7}\r\nc\rd\u{202e}e\u{9b}f\u{0}"), "a␛[31mb␇\nc␍\nd\\u{202e}e\\u{009b}f␀");
+        assert_eq!(
+            visible("a\u{1b}[31mb\u{7}\r\nc\rd\u{202e}e\u{9b}f\u{0}"),
+            "a␛[31mb␇\nc␍\nd\\u{202e}e\\u{009b}f␀"
+        );
         assert_eq!(fence("a ```` b ``` c"), "`````");
         assert_eq!(fence(""), "```");
         assert_eq!(inline("<b>\n# `x` [y](z)", true), "&lt;b&gt; \\# \\`x\\` \\[y\\](z)");
@@ -205,7 +226,8 @@ mod tests {
         let short = shorten(&Text::Plain(&text), Limits { bytes: 10_000, lines: 4 });
         assert_eq!((&*short.head, &*short.tail), ("line 0\nline 1\n", "line 98\nline 99\n"));
         assert_eq!(short.head.len() + short.left_out + short.tail.len(), text.len());
-        let short = shorten(&Text::Plain("äöü".repeat(100).as_str()), Limits { bytes: 9, lines: 4 });
+        let short =
+            shorten(&Text::Plain("äöü".repeat(100).as_str()), Limits { bytes: 9, lines: 4 });
         assert_eq!((&*short.head, &*short.tail), ("äö", "öü"));
     }
 

@@ -1,8 +1,9 @@
 //! Tool calls as people want to see them: commands as commands, edits as diffs.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use similar::{ChangeTag, TextDiff};
 
@@ -14,6 +15,8 @@ const COMMAND: Limits = Limits { bytes: 8000, lines: 120 };
 const EDIT: Limits = Limits { bytes: 6000, lines: 100 };
 /// Largest texts that are compared line by line; beyond, the old stands before the new.
 const COMPARED: usize = 64 << 10;
+/// Longest list of edits that is taken apart, in bytes.
+const LIST: usize = 1 << 20;
 const COMPARED_LINES: usize = 2000;
 
 /// A part of a call's picture.
@@ -66,7 +69,69 @@ const TOOLS: &[(&str, View)] = &[
     ("read", View::Path("filePath")),
 ];
 
-type Fields<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+/// The fields that are looked at; of one name the first.
+#[derive(Default)]
+struct Fields<'a>(Vec<(&'static str, &'a RawValue)>);
+
+/// All names of fields in the table, and those of a list's elements.
+const NAMES: &[&str] = &[
+    "command",
+    "cmd",
+    "file_path",
+    "old_string",
+    "new_string",
+    "edits",
+    "content",
+    "notebook_path",
+    "new_source",
+    "changes",
+    "input",
+    "filePath",
+    "oldString",
+    "newString",
+    "patchText",
+    "kind",
+    "path",
+];
+
+impl<'a> Fields<'a> {
+    fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Known<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Known<'a> {
+            type Value = Fields<'a>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a tool's arguments")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'a>, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(Key(key)) = map.next_key()? {
+                    let value: &'de RawValue = map.next_value()?;
+                    let known = NAMES.iter().find(|name| **name == key);
+                    if let Some(name) = known.filter(|name| fields.get(name).is_none()) {
+                        fields.0.push((name, value));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        from.deserialize_map(Known(std::marker::PhantomData))
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The elements of a field that is a list, if it is not absurdly long.
+fn list<'a>(fields: &Fields<'a>, key: &str) -> Option<Vec<Fields<'a>>> {
+    let raw = fields.get(key)?;
+    (raw.get().len() <= LIST).then(|| serde_json::from_str(raw.get()).ok()).flatten()
+}
 
 /// A call in pieces. Arguments that a tool of this name does not have are shown as they came.
 pub(crate) fn shown(name: &str, arguments: &str) -> Vec<Piece> {
@@ -77,7 +142,7 @@ pub(crate) fn shown(name: &str, arguments: &str) -> Vec<Piece> {
 
 /// A string field.
 fn text<'a>(fields: &Fields<'a>, key: &str) -> Option<Text<'a>> {
-    let raw: &'a RawValue = fields.get(key)?;
+    let raw = fields.get(key)?;
     raw.get().starts_with('"').then(|| Text::of(raw))
 }
 
@@ -97,9 +162,9 @@ fn viewed(view: &View, fields: &Fields<'_>) -> Option<Vec<Piece>> {
             let edit = diff(&text(fields, old)?, &text(fields, new)?);
             Some(vec![line(fields, path)?, Piece::Code("diff", edit)])
         }
-        View::Edits(path, list, (old, new)) => {
+        View::Edits(path, edits, (old, new)) => {
             let mut pieces = vec![line(fields, path)?];
-            let edits: Vec<Fields<'_>> = serde_json::from_str(fields.get(*list)?.get()).ok()?;
+            let edits = list(fields, edits)?;
             let most = edits.iter().take(20);
             for edit in most {
                 let edit = diff(&text(edit, old)?, &text(edit, new)?);
@@ -112,8 +177,9 @@ fn viewed(view: &View, fields: &Fields<'_>) -> Option<Vec<Piece>> {
         }
         View::Patch(key) => Some(vec![Piece::Code("diff", cut(&text(fields, key)?, EDIT))]),
         View::Changes(key) => {
-            let changes: Vec<Fields<'_>> = serde_json::from_str(fields.get(*key)?.get()).ok()?;
-            let word = |c: &Fields<'_>, key| text(c, key).map(|t| t.ends(300, 100).head.into_owned());
+            let changes = list(fields, key)?;
+            let word =
+                |c: &Fields<'_>, key| text(c, key).map(|t| t.ends(300, 100).head.into_owned());
             let told = changes.iter().take(50).filter_map(|c| {
                 Some(Piece::Line(format!("{} {}", word(c, "kind")?, word(c, "path")?)))
             });
