@@ -34,6 +34,18 @@ impl Usage {
         self.kinds().into_iter().zip(other.kinds()).all(|(mine, theirs)| mine >= theirs)
     }
 
+    /// What was used since an earlier time.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(earlier.input),
+            cached_input: self.cached_input.saturating_sub(earlier.cached_input),
+            cache_write_5m: self.cache_write_5m.saturating_sub(earlier.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.saturating_sub(earlier.cache_write_1h),
+            output: self.output.saturating_sub(earlier.output),
+            reasoning: self.reasoning.saturating_sub(earlier.reasoning),
+        }
+    }
+
     fn kinds(&self) -> [u64; 6] {
         [
             self.input,

@@ -1,5 +1,12 @@
 //! Traces of the real scaffolds: whole outcomes beside a table, the owner's validator, snapshots for people.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a step that fails fails the test"
+)]
+
 mod common;
 
 use common::{Made, about, made, traces, validated};

@@ -1,6 +1,8 @@
 //! Traces as they can come: parallel calls, results that are late or belong to nobody, sub-agents, resumed sessions,
 //! failures. Whole outcomes, read back by the format's own package.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a step that fails fails the test")]
+
 mod common;
 
 use common::{about, made, validated};
@@ -161,6 +163,72 @@ fn resumed_sessions_add_up_and_the_last_word_counts() {
             .summary;
     assert_eq!(gone.api_error.unwrap().kind, TroubleKind::Credit);
     assert!(matches!(gone.ended, Ended::Failed(_)), "{:?}", gone.ended);
+}
+
+#[test]
+fn a_resumed_session_goes_on_counting() {
+    let ended = |own: u64, all: u64| {
+        json!({"type": "result", "subtype": "success", "session_id": "s", "usage": {"input_tokens": own, "output_tokens": 1},
+            "modelUsage": {"m": {"inputTokens": all, "outputTokens": all / 6, "costUSD": 0.5}}})
+    };
+    for (results, wanted) in
+        [([ended(10, 12), ended(20, 40)], 40), ([ended(10, 12), ended(20, 21)], 33)]
+    {
+        let trace = lines(&[vec![init("s")], results.to_vec()].concat());
+        assert_eq!(made(&trace, Format::Claude, &about()).summary.usage.input, wanted);
+    }
+}
+
+/// Each scaffold was run, and then continued in a second process: one call and one answer, then one answer. Each
+/// answer is 100 prompt tokens and 20 generated ones by the account of the API that they talked to.
+#[test]
+fn real_scaffolds_are_followed_over_a_resumption() {
+    let table = [
+        (Format::Claude, &include_bytes!("traces/resumed-claude.jsonl")[..], 4, 2, Some(0.0018)),
+        (Format::Codex, &include_bytes!("traces/resumed-codex.jsonl")[..], 6, 2, None),
+        (Format::Gemini, &include_bytes!("traces/resumed-gemini.jsonl")[..], 6, 2, None),
+        (Format::OpenCode, &include_bytes!("traces/resumed-opencode.jsonl")[..], 3, 1, Some(0.0)),
+    ];
+    for (format, trace, steps, sessions, cost) in table {
+        let made = made(trace, format, &about());
+        let s = &made.summary;
+        assert_eq!((s.usage.input, s.usage.output), (300, 60), "{format:?}");
+        assert_eq!((s.steps, s.tool_calls, s.sessions), (steps, 1, sessions), "{format:?}");
+        assert_eq!(
+            (s.lines.unknown, s.lines.broken, &s.ended),
+            (0, 0, &Ended::Finished),
+            "{format:?}"
+        );
+        assert_eq!(
+            s.reported_cost.map(|c| (c * 1e6).round()),
+            cost.map(|c: f64| (c * 1e6).round()),
+            "{format:?}"
+        );
+        assert!(
+            validated(&[&made.trajectory]).is_none_or(|read| read == [(steps, 1, 1)]),
+            "{format:?}"
+        );
+    }
+}
+
+/// The scripted API sent reasoning, words and two calls at once, one of them for a sub-agent in the background; then a
+/// file was written and edited. Each of six answers is 115 prompt tokens and 20 generated ones.
+#[test]
+fn a_real_sub_agent_is_followed() {
+    let made = made(include_bytes!("traces/sub-agent-claude.jsonl"), Format::Claude, &about());
+    let s = &made.summary;
+    let usage = Usage {
+        input: 690,
+        cached_input: 30,
+        cache_write_5m: 60,
+        cache_write_1h: 0,
+        output: 120,
+        reasoning: 0,
+    };
+    assert_eq!((s.usage, s.lines.unknown + s.lines.broken), (usage, 0));
+    assert_eq!((s.steps, s.tool_calls, s.unanswered_calls, s.unmatched_results), (7, 5, 0, 0));
+    assert!(validated(&[&made.trajectory]).is_none_or(|read| read == [(7, 5, 5)]));
+    insta::assert_snapshot!("sub_agent", made.transcript);
 }
 
 #[test]

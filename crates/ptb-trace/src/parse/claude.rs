@@ -25,6 +25,8 @@ const MODEL_USAGE: usize = 256 << 10;
 pub(crate) struct Claude {
     totals: Usage,
     cost: Option<f64>,
+    /// The last account by model: of which session, tokens, dollars.
+    told: (String, Usage, f64),
 }
 
 /// Any line: the fields of all kinds that are looked at.
@@ -56,6 +58,10 @@ struct Line<'a> {
     max_retries: Option<&'a RawValue>,
     #[serde(borrow)]
     compact_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    summary: Option<&'a RawValue>,
     #[serde(borrow)]
     rate_limit_info: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -313,6 +319,11 @@ fn system(line: &Line<'_>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
             }
             out(Event::Trouble(trouble));
         }
+        Some("task_notification") => {
+            let (status, said) = (string(line.status), string(line.summary));
+            let (status, said) = (status.unwrap_or_default(), said.unwrap_or_default());
+            out(Event::Notice(Text::Plain(&format!("a background task is {status}: {said}"))));
+        }
         Some("compact_boundary") => {
             let how = line.compact_metadata.map_or("", RawValue::get);
             out(Event::Notice(Text::Plain(&format!("the conversation was summarised {how}"))));
@@ -325,7 +336,8 @@ fn system(line: &Line<'_>, out: &mut dyn FnMut(Event<'_>)) -> Verdict {
             | "task_started"
             | "task_progress"
             | "task_updated"
-            | "task_notification"
+            | "background_tasks_changed"
+            | "thinking_tokens"
             | "files_persisted"
             | "session_state_changed"
             | "local_command_output",
@@ -381,16 +393,37 @@ fn words(content: &Content<'_>) -> String {
 }
 
 impl Claude {
-    fn result(&mut self, line: &Line<'_>, out: &mut dyn FnMut(Event<'_>)) {
-        // Totals since the last result where they are told, those of the process otherwise: a process that is
-        // started with --print prints one result.
-        let by_model = line.model_usage_since_last_result.or(line.model_usage);
-        let (usage, cost) = match by_model.and_then(models) {
-            Some((usage, cost)) if !usage.is_zero() => (usage, Some(cost)),
-            _ => (line.usage.map(tokens).unwrap_or_default(), amount(line.total_cost_usd)),
+    /// Tokens and dollars since the last result. `usage` is the process's, without sub-agents and side calls; the
+    /// account by model has them, and goes on when a session is resumed in another process.
+    fn spent(&mut self, line: &Line<'_>) -> (Usage, Option<f64>) {
+        let own = line.usage.map(tokens).unwrap_or_default();
+        let all = line.model_usage.and_then(models);
+        let since = line.model_usage_since_last_result.and_then(models);
+        let session = string(line.session_id).unwrap_or_default();
+        let earlier = match &self.told {
+            (id, usage, cost) if *id == *session => (*usage, *cost),
+            _ => Default::default(),
         };
+        if let Some((usage, cost)) = all {
+            self.told = (session.into_owned(), usage, cost);
+        }
+        match (since, all) {
+            (Some((usage, cost)), _) => (usage, Some(cost)),
+            (None, Some((now, cost))) if !now.is_zero() => {
+                let rest = now.since(&earlier.0);
+                match now.covers(&earlier.0) && rest.covers(&own) {
+                    true => (rest, Some((cost - earlier.1).max(0.0))),
+                    false => (now, Some(cost)),
+                }
+            }
+            _ => (own, amount(line.total_cost_usd)),
+        }
+    }
+
+    fn result(&mut self, line: &Line<'_>, out: &mut dyn FnMut(Event<'_>)) {
+        let (usage, cost) = self.spent(line);
         self.totals += usage;
-        if let Some(cost) = cost.or(amount(line.total_cost_usd)) {
+        if let Some(cost) = cost {
             self.cost = Some(self.cost.unwrap_or(0.0) + cost);
         }
         let text = string(line.result).or_else(|| line.errors.map(|raw| Cow::Borrowed(raw.get())));
