@@ -9,8 +9,14 @@ use std::time::Instant;
 
 use ptb_trace::{About, Format, convert};
 
+/// Traces of lines that are no JSON: of a program that prints plain text, and of one that should not.
+const PLAIN: &str = "plain lines of 40 B";
+const STRAYS: &str = "stray lines of 40 B";
+
 /// A trace to measure: its name, bytes of a tool's output, whether the lines are records of the harness.
 const TRACES: &[(&str, usize, bool)] = &[
+    (PLAIN, 40, false),
+    (STRAYS, 40, false),
     ("outputs of 200 kB", 200_000, false),
     ("outputs of 20 kB", 20_000, false),
     ("outputs of 2 kB", 2_000, false),
@@ -32,22 +38,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             continue;
         }
         let path = folder.path().join("trace.jsonl");
-        let bytes = write_trace(
-            &mut BufWriter::new(File::create(&path)?),
-            megabytes << 20,
-            *size,
-            *recorded,
-        )?;
+        let (mut to, bytes) = (BufWriter::new(File::create(&path)?), megabytes << 20);
+        let bytes = match [PLAIN, STRAYS].contains(name) {
+            true => write_lines(&mut to, bytes, *size)?,
+            false => write_trace(&mut to, bytes, *size, *recorded)?,
+        };
+        let format = if *name == PLAIN { Format::Plain } else { Format::Claude };
         let (mut best, mut steps) = (f64::INFINITY, 0);
         for _ in 0..3 {
             let begun = Instant::now();
             let input = BufReader::with_capacity(1 << 18, File::open(&path)?);
             let about = About { name: "bench".into(), ..About::default() };
-            let summary =
-                convert(input, Format::Claude, None, &about, std::io::sink(), std::io::sink())?;
+            let summary = convert(input, format, None, &about, std::io::sink(), std::io::sink())?;
             best = best.min(begun.elapsed().as_secs_f64());
             steps = summary.steps;
-            assert_eq!(summary.lines.unknown + summary.lines.broken, 0);
+            assert_eq!(summary.lines.unknown + summary.lines.broken > 0, *name == STRAYS);
         }
         let speed = bytes as f64 / 1e6 / best;
         writeln!(
@@ -65,6 +70,13 @@ fn peak() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     line.map_or_else(|| "unknown".to_owned(), |l| l.trim().to_owned())
+}
+
+fn write_lines(to: &mut impl Write, bytes: usize, size: usize) -> std::io::Result<usize> {
+    let line = format!("{:-<1$}\n", "step loss", size - 1);
+    (0..bytes / size).try_for_each(|_| to.write_all(line.as_bytes()))?;
+    to.flush()?;
+    Ok(bytes / size * size)
 }
 
 fn write_trace(

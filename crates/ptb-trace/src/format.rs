@@ -93,3 +93,18 @@ impl From<serde_json::Error> for Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Format, TABLE};
+
+    #[test]
+    fn names_are_read_as_they_are_told() {
+        for (format, name, _) in TABLE {
+            assert_eq!((name.parse::<Format>().unwrap(), format.name()), (*format, *name));
+            assert_eq!(serde_json::to_string(format).unwrap(), format!("\"{name}\""));
+        }
+        let error = "Claude".parse::<Format>().unwrap_err().to_string();
+        assert!(error.starts_with("no trace format is called \"Claude\"; hint: "), "{error}");
+    }
+}

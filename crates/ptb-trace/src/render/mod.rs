@@ -6,7 +6,7 @@
 mod safe;
 mod tools;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -22,8 +22,8 @@ use tools::{Piece, shown};
 /// Most that is shown of a tool's output, of words, and of arguments.
 const OUTPUT: Limits = Limits { bytes: 3000, lines: 30 };
 const WORDS: Limits = Limits { bytes: 16 << 10, lines: 400 };
-/// Calls without result whose numbers are remembered.
-const OPEN: usize = 4096;
+/// Calls whose numbers are remembered.
+const NAMED: usize = 1024;
 const PRINTED: Limits = Limits { bytes: 400, lines: 4 };
 
 /// For whom a page is.
@@ -71,9 +71,11 @@ pub(crate) struct Page {
     line_start: bool,
     /// Lines of the current stray block that were shown.
     printed: usize,
-    /// Calls so far; those without result by their ids; the one that was shown last.
+    /// Calls so far, and the numbers of the latest by their ids, oldest first.
     calls: u64,
-    open: HashMap<String, u64>,
+    numbers: HashMap<String, u64>,
+    named: VecDeque<String>,
+    /// The call that was shown last.
     last_call: u64,
 }
 
@@ -88,7 +90,8 @@ impl Page {
             line_start: true,
             printed: 0,
             calls: 0,
-            open: HashMap::new(),
+            numbers: HashMap::new(),
+            named: VecDeque::new(),
             last_call: 0,
         }
     }
@@ -146,7 +149,10 @@ impl Page {
         (self.shown, self.highest, self.printed) = (step.id, self.highest.max(step.id), 0);
         let mut head = format!("{} · {}", step.id, step.who);
         if let Some(call) = step.thread {
-            let _ = write!(head, " (sub-agent {})", self.inline(call));
+            let _ = match self.numbers.get(call) {
+                Some(n) => write!(head, " (sub-agent of call {n})"),
+                None => write!(head, " (sub-agent {})", self.inline(call)),
+            };
         }
         if again {
             head.push_str(" (continued)");
@@ -241,14 +247,22 @@ impl Page {
         }
     }
 
+    fn remember(&mut self, id: &str) {
+        if self.named.len() == NAMED
+            && let Some(oldest) = self.named.pop_front()
+        {
+            self.numbers.remove(&oldest);
+        }
+        self.named.push_back(id.to_owned());
+        self.numbers.insert(id.to_owned(), self.calls);
+    }
+
     /// A tool call.
     pub(crate) fn call(&mut self, id: &str, name: &str, arguments: &str) {
         self.close();
         self.calls += 1;
         self.last_call = self.calls;
-        if self.open.len() < OPEN {
-            self.open.insert(id.to_owned(), self.calls);
-        }
+        self.remember(id);
         let (name_shown, n) = (self.inline(name), self.calls);
         let _ = match self.is_markdown() {
             true => writeln!(self.text, "**{name_shown}** (call {n})\n"),
@@ -272,7 +286,7 @@ impl Page {
     pub(crate) fn outcome(&mut self, name: &str, of_step: Option<u64>, outcome: &Outcome<'_>) {
         self.close();
         let mut head = "result".to_owned();
-        match self.open.remove(outcome.call) {
+        match self.numbers.get(outcome.call).copied() {
             // It stands right below its call.
             Some(call) if call == self.last_call => {}
             Some(call) => {
