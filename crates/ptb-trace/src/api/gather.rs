@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::record::{ApiLimits, ApiRecord, Exchange, RecordState, Request, Response};
+use super::record::{ApiLimits, ApiRecord, Exchange, RecordState, Request};
 use super::wire::{Role, Said, definitions, messages_key, reply, said, system_key, words};
 use crate::about::About;
 use crate::atif::metrics;
@@ -97,7 +97,8 @@ pub(crate) struct Side {
 #[derive(Debug)]
 struct Latest {
     request: Request,
-    response: Option<Response>,
+    /// What was said, and what it cost; a stream's events are many times as large.
+    answer: Option<(Said, Option<Usage>, Option<f64>)>,
 }
 
 /// A conversation while requests are sorted.
@@ -165,7 +166,7 @@ impl Sorter {
                 let told =
                     Conversation { first_request: request.number, ..Conversation::default() };
                 let tools = request.body.len("tools") > 0;
-                let latest = Latest { request: request.clone(), response: None };
+                let latest = Latest { request: request.clone(), answer: None };
                 self.groups.push(Group { system: opening.0, tools, told, latest });
                 self.by_key.insert(opening, self.groups.len() - 1);
                 self.groups.len() - 1
@@ -179,7 +180,8 @@ impl Sorter {
         let answered = response.as_ref().and_then(|r| r.model.clone());
         group.told.model = answered.or_else(asked).or(group.told.model.take());
         if request.body.len(key) >= group.latest.request.body.len(key) {
-            group.latest = Latest { request, response };
+            let answer = response.map(|r| (reply(&r.body), r.usage, r.cost_usd));
+            group.latest = Latest { request, answer };
         }
     }
 
@@ -256,7 +258,7 @@ fn shown(text: &str) -> String {
 impl Side {
     /// The conversation as a trajectory of its own, the `n`th.
     pub(crate) fn trajectory(&self, n: usize, about: &About) -> Value {
-        let Latest { request, response } = &self.latest;
+        let Latest { request, answer } = &self.latest;
         let key = messages_key(&request.protocol);
         let mut steps: Vec<Value> = Vec::new();
         // Chat Completions has the system prompt among the messages.
@@ -267,13 +269,13 @@ impl Side {
         }
         let all = request.body.first(key, STEPS);
         all.iter().for_each(|message| add(&mut steps, said(message)));
-        if let Some(response) = response {
-            add(&mut steps, reply(&response.body));
-            if let (Some(last), Some(usage)) = (steps.last_mut(), &response.usage)
+        if let Some((said, usage, cost)) = answer {
+            add(&mut steps, said.clone());
+            if let (Some(last), Some(usage)) = (steps.last_mut(), usage)
                 && last["source"] == "agent"
                 && last.get("llm_call_count").is_none()
             {
-                last["metrics"] = json!(metrics(usage, response.cost_usd));
+                last["metrics"] = json!(metrics(usage, *cost));
             }
         }
         number(&mut steps, request.at);
