@@ -16,7 +16,7 @@ use crate::atif::Atif;
 use crate::event::{Event, Outcome, Part, Turn};
 use crate::render::{Heading, Page};
 use crate::step::{Answer, Call, Lane, Source, Step};
-use crate::summary::{ApiTrouble, Ended, Summary};
+use crate::summary::{ApiTrouble, Ended, Summary, TroubleKind};
 use crate::text::{JsonText, Text, is_tame_object};
 use crate::usage::Usage;
 
@@ -349,6 +349,18 @@ impl<T: Write> Composer<T> {
     }
 
     fn trouble(&mut self, trouble: ApiTrouble) {
+        // The last words of a turn or a session repeat the failure that ended it, sometimes with its status.
+        if let Some(told) = &mut self.summary.api_error
+            && told.message == trouble.message
+            && !(told.retried && trouble.retried)
+        {
+            told.retried = trouble.retried;
+            told.status = trouble.status.or(told.status);
+            if told.kind == TroubleKind::Unknown {
+                told.kind = trouble.kind;
+            }
+            return;
+        }
         self.summary.api_errors += 1;
         let status = trouble.status.map(|s| format!(" (status {s})")).unwrap_or_default();
         self.notice(Text::Plain(&format!("API error{status}: {}", trouble.message)));

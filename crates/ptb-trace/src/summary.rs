@@ -131,6 +131,15 @@ impl ApiTrouble {
     /// Longest message kept, in bytes.
     const LONGEST: usize = 4096;
 
+    /// The same with the status that is known from elsewhere. That credit is gone is told in words alone.
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        let kind = match self.kind {
+            TroubleKind::Credit => TroubleKind::Credit,
+            _ => TroubleKind::of_status(status),
+        };
+        Self { status: Some(status), kind, ..self }
+    }
+
     pub(crate) fn new(status: Option<u16>, message: &str) -> Self {
         Self {
             status,

@@ -97,12 +97,15 @@ fn holds(input: &[u8], format: Format) -> Result<String, TestCaseError> {
     let trajectory: serde_json::Value = serde_json::from_str(&made.trajectory).unwrap();
     prop_assert_eq!(trajectory["steps"].as_array().unwrap().len() as u64, made.summary.steps);
     prop_assert!(!made.transcript.contains(|c: char| c.is_control() && c != '\n' && c != '\t'));
-    let mut follower = Follower::new(format, &about(), Look::Markdown).unwrap();
     let mut lines: Vec<&[u8]> = input.split(|b| *b == b'\n').collect();
     lines.pop_if(|last| last.is_empty());
-    let mut followed: String = lines.iter().map(|line| follower.line(line)).collect();
-    followed += &follower.finish().0;
-    prop_assert_eq!(followed, made.transcript);
+    for look in [Look::Markdown, Look::Terminal { color: false }] {
+        let mut follower = Follower::new(format, &about(), look).unwrap();
+        let mut followed: String = lines.iter().map(|line| follower.line(line)).collect();
+        followed += &follower.finish().0;
+        prop_assert!(!followed.contains(|c: char| c.is_control() && c != '\n' && c != '\t'));
+        prop_assert!(look != Look::Markdown || followed == made.transcript);
+    }
     Ok(made.trajectory)
 }
 

@@ -231,6 +231,94 @@ fn a_real_sub_agent_is_followed() {
     insta::assert_snapshot!("sub_agent", made.transcript);
 }
 
+/// The API answered all requests with 401 and `invalid x-api-key`, or with 400 and words about credit. Claude was
+/// stopped while it was still trying; OpenCode and Gemini end at once.
+#[test]
+fn real_scaffolds_tell_why_the_api_refused_them() {
+    use TroubleKind::{Credentials, Credit};
+    let table = [
+        (
+            Format::Claude,
+            &include_bytes!("traces/refused-key-claude.jsonl")[..],
+            Some(401),
+            Credentials,
+            7,
+            false,
+        ),
+        (
+            Format::Codex,
+            &include_bytes!("traces/refused-key-codex.jsonl")[..],
+            Some(401),
+            Credentials,
+            6,
+            true,
+        ),
+        (
+            Format::Gemini,
+            &include_bytes!("traces/refused-key-gemini.jsonl")[..],
+            Some(401),
+            Credentials,
+            1,
+            true,
+        ),
+        (
+            Format::OpenCode,
+            &include_bytes!("traces/refused-key-opencode.jsonl")[..],
+            Some(401),
+            Credentials,
+            1,
+            true,
+        ),
+        (
+            Format::Claude,
+            &include_bytes!("traces/refused-credit-claude.jsonl")[..],
+            Some(400),
+            Credit,
+            1,
+            true,
+        ),
+        (
+            Format::Codex,
+            &include_bytes!("traces/refused-credit-codex.jsonl")[..],
+            None,
+            Credit,
+            1,
+            true,
+        ),
+        (
+            Format::Gemini,
+            &include_bytes!("traces/refused-credit-gemini.jsonl")[..],
+            Some(400),
+            Credit,
+            1,
+            true,
+        ),
+        (
+            Format::OpenCode,
+            &include_bytes!("traces/refused-credit-opencode.jsonl")[..],
+            Some(400),
+            Credit,
+            1,
+            true,
+        ),
+    ];
+    for (format, trace, status, kind, errors, failed) in table {
+        let s = made(trace, format, &about()).summary;
+        let error = s.api_error.clone().unwrap();
+        assert_eq!(
+            (error.status, error.kind, error.retried),
+            (status, kind, !failed),
+            "{format:?}"
+        );
+        assert_eq!(
+            (s.api_errors, matches!(s.ended, Ended::Failed(_))),
+            (errors, failed),
+            "{format:?}"
+        );
+        assert_eq!((s.lines.unknown, s.lines.broken), (0, 0), "{format:?}");
+    }
+}
+
 #[test]
 fn codex_threads_count_from_their_beginning() {
     let turn = |input: u64, output: u64| json!({"type": "turn.completed", "usage": {"input_tokens": input, "cached_input_tokens": 2, "output_tokens": output}});

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{time, trouble_in_words};
+use super::{named_kind, time, trouble_in_words};
 use crate::event::{Event, Outcome, Part, Turn};
 use crate::format::{Parser, Verdict};
 use crate::summary::{ApiTrouble, Ended, TroubleKind};
@@ -351,17 +351,12 @@ fn status(raw: Option<&RawValue>) -> Option<u16> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-fn named_trouble(kind: &str, message: &str) -> ApiTrouble {
+fn named_trouble(name: &str, message: &str) -> ApiTrouble {
     let mut trouble = trouble_in_words(message);
-    trouble.kind = match kind {
-        "authentication_failed" | "oauth_org_not_allowed" => TroubleKind::Credentials,
-        "billing_error" => TroubleKind::Credit,
-        "rate_limit" => TroubleKind::RateLimit,
-        "overloaded" => TroubleKind::Overloaded,
-        "server_error" => TroubleKind::Server,
-        "invalid_request" | "max_output_tokens" => TroubleKind::Request,
-        _ => trouble.kind,
-    };
+    let kind = named_kind(name);
+    if kind != TroubleKind::Unknown {
+        trouble.kind = kind;
+    }
     trouble
 }
 
@@ -429,7 +424,7 @@ impl Claude {
         let text = string(line.result).or_else(|| line.errors.map(|raw| Cow::Borrowed(raw.get())));
         let text = text.unwrap_or_default();
         if let Some(status) = status(line.api_error_status) {
-            out(Event::Trouble(ApiTrouble::new(Some(status), &text)));
+            out(Event::Trouble(trouble_in_words(&text).with_status(status)));
         }
         let subtype = string(line.subtype).unwrap_or_default();
         let reason = || ApiTrouble::new(None, &format!("{subtype}: {text}")).message;

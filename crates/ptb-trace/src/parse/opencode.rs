@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{millis, trouble_in_words};
 use crate::event::{Event, Outcome, Part, Turn};
 use crate::format::{Parser, Verdict};
-use crate::summary::{ApiTrouble, Ended};
+use crate::summary::Ended;
 use crate::text::{Text, amount, count, string, truth};
 use crate::usage::Usage;
 
@@ -193,8 +193,7 @@ fn failure(raw: Option<&RawValue>, out: &mut dyn FnMut(Event<'_>)) {
     let mut trouble = trouble_in_words(&message);
     let status = data.and_then(|d| d.status).and_then(|raw| serde_json::from_str(raw.get()).ok());
     if let Some(status) = status {
-        trouble =
-            ApiTrouble { retried: trouble.retried, ..ApiTrouble::new(Some(status), &message) };
+        trouble = trouble.with_status(status);
     }
     trouble.retried = data.is_some_and(|d| truth(d.retryable));
     let reason = format!("{name}: {}", trouble.message);
