@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scripted_api::{Protocol, Script, ScriptedApi, Turn};
+use scripted_api::{Fault, Protocol, Script, ScriptedApi, Turn};
 
 const KEY: &str = "scripted-key-0123456789";
 /// A session takes some seconds; a machine may be busy.
@@ -62,6 +62,14 @@ impl Session {
 
     /// Runs an agent and gives what it printed; it must end well.
     fn run(&self, command: &[&str], environment: &[(&str, &str)]) -> String {
+        let (well, printed) = self.end_of(command, environment);
+        let errors = fs::read(self.at("err")).unwrap();
+        assert!(well, "{}: {printed}\n{}", command[0], String::from_utf8_lossy(&errors));
+        printed
+    }
+
+    /// Runs an agent and tells whether it ended well, and what it printed.
+    fn end_of(&self, command: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
         let (name, arguments) = command.split_first().unwrap();
         let path = std::env::var("PATH").unwrap_or_default();
         let (out, err) = (self.at("out"), self.at("err"));
@@ -89,13 +97,11 @@ impl Session {
             }
             thread::sleep(Duration::from_millis(20));
         };
-        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-        assert!(status.success(), "{name}: {status}\n{}\n{}", read(&out), read(&err));
-        read(&out)
+        (status.success(), String::from_utf8_lossy(&fs::read(&out).unwrap()).into_owned())
     }
 }
 
-/// Three turns, and two more for a session that is taken up again.
+/// Three turns, and twice two more for a session that is taken up again.
 fn script() -> Script {
     Script::turns([
         Turn::run("echo proof-42 > proof.txt").saying("I write it.").thinking("A file it is."),
@@ -103,10 +109,12 @@ fn script() -> Script {
         Turn::text("Finished: it says proof-42."),
         Turn::run("echo more >> proof.txt"),
         Turn::text("Finished again."),
+        Turn::run("echo at last >> proof.txt"),
+        Turn::text("Finished after all."),
     ])
 }
 
-/// Plays the script: a session, and another that takes it up again. `commands` makes both from a prompt.
+/// Plays the script: a session, another that takes it up again, one that the API ends, and one that goes on after it. `commands` makes both from a prompt.
 fn plays(
     protocol: Protocol,
     model: &str,
@@ -118,7 +126,7 @@ fn plays(
     let api = ScriptedApi::start(script());
     api.expect_key(KEY);
     // Agents try again after a failure, and that must not move the script on.
-    api.fail_next(1, scripted_api::Fault::Internal);
+    api.fail_next(1, Fault::Internal);
     prepare(&session, &api.url());
     let environment = environment(&api.url());
     let environment: Vec<(&str, &str)> =
@@ -135,9 +143,18 @@ fn plays(
     session.run(commands[1], &environment);
     assert_eq!(fs::read_to_string(&proof).unwrap(), "proof-42\nmore\n");
 
+    let spent = "the spending limit is reached".to_owned();
+    api.fail(Fault::Refused(400, "invalid_request_error".to_owned(), spent));
+    let (well, _) = session.end_of(commands[1], &environment);
+    assert!(!well, "an agent without its model must not seem to have ended well");
+    api.heal();
+    session.run(commands[1], &environment);
+    assert_eq!(fs::read_to_string(&proof).unwrap(), "proof-42\nmore\nat last\n");
+
     let ledger = api.ledger();
     let turns: Vec<usize> = ledger.turns().map(|entry| entry.turn).collect();
-    assert_eq!(turns, [0, 1, 2, 3, 4]);
+    assert_eq!(turns, [0, 1, 2, 3, 4, 5, 6]);
+    assert!(ledger.entries.iter().any(|e| e.fault == Some("refused")));
     assert_eq!(ledger.entries.iter().filter(|e| e.fault == Some("internal")).count(), 1);
     for entry in ledger.turns() {
         assert_eq!(

@@ -1,8 +1,8 @@
 //! Secrets never reach the disk: what is written passes through a [`Mask`], which puts `[masked:NAME]` in the place of
 //! each secret.
 //!
-//! A mask knows given secrets (in plain and in the forms that programs give a text: [`forms`]) and what keys of common
-//! services look like ([`shapes`]). It works on bytes, whole or as a stream; a secret that is cut anywhere over the
+//! A mask knows given secrets (in plain and in the forms that programs give a text) and what keys of common
+//! services look like. It works on bytes, whole or as a stream; a secret that is cut anywhere over the
 //! pieces of a stream is found all the same, and what holds no secret comes out as it went in.
 //!
 //! It does not undo what somebody does to hide a secret: compression, encryption, other encodings, base64 that is

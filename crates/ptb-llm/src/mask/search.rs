@@ -1,5 +1,6 @@
 //! Finds the next secret, and says from where on too little is known.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, StartKind};
@@ -9,8 +10,11 @@ use super::shapes::{SHAPES, Shape, Verdict};
 
 /// So many bytes before a key decide whether it may begin there.
 pub(super) const CONTEXT: usize = 6;
-/// Up to so many bytes of patterns the quicker and larger machine is built.
-const SMALL: usize = 32 << 10;
+/// So many first bytes of a pattern are looked for; the rest is compared where they are found. So the machine stays
+/// small, and quick, however long the secrets are.
+const HEAD: usize = 8;
+/// Up to so many of them the quicker and larger machine is built.
+const MOST_HEADS: usize = 4096;
 
 /// A part of a text.
 pub(super) struct Window<'a> {
@@ -22,10 +26,6 @@ pub(super) struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn from(&self, start: usize) -> &[u8] {
-        self.data.get(start..).unwrap_or_default()
-    }
-
     /// The bytes before a place.
     pub(super) fn context(&self, place: usize) -> Vec<u8> {
         let data = self.data.get(..place).unwrap_or(self.data);
@@ -45,51 +45,62 @@ pub(super) enum Found<'a> {
     None { until: usize },
 }
 
-/// What a pattern of the searcher stands for.
+/// What a secret's form, or the beginning of a key, stands for.
 enum Meaning {
     Secret(Arc<[u8]>),
     Shape { shape: &'static Shape, replacement: Vec<u8> },
 }
 
+struct Pattern {
+    bytes: Vec<u8>,
+    meaning: Meaning,
+}
+
 /// Finds secrets and keys.
 pub(super) struct Search {
+    /// Finds where patterns begin, by their first bytes.
     machine: AhoCorasick,
-    meanings: Vec<Meaning>,
-    /// The patterns, sorted, and which bytes they begin with: for the end of a piece.
+    /// The patterns that begin with each byte: secrets first, longer ones first.
+    beginning: Vec<Vec<Pattern>>,
+    /// The patterns' bytes, sorted: for the end of a piece.
     sorted: Vec<Vec<u8>>,
-    begins: [bool; 256],
     longest: usize,
 }
 
 impl Search {
     /// Of secrets' forms with what stands in their place.
     pub(super) fn new(literals: Vec<(Vec<u8>, Arc<[u8]>)>) -> Result<Self, BuildError> {
-        let (mut patterns, mut meanings) = (Vec::new(), Vec::new());
-        for (pattern, replacement) in literals {
-            patterns.push(pattern);
-            meanings.push(Meaning::Secret(replacement));
-        }
+        let secret =
+            |(bytes, replacement)| Pattern { bytes, meaning: Meaning::Secret(replacement) };
+        let mut patterns: Vec<Pattern> = literals.into_iter().map(secret).collect();
         for shape in SHAPES {
-            for start in shape.starts {
-                patterns.push(start.as_bytes().to_vec());
-                meanings.push(Meaning::Shape { shape, replacement: replacement(shape.name) });
+            patterns.extend(shape.starts.iter().map(|start| {
+                let meaning = Meaning::Shape { shape, replacement: replacement(shape.name) };
+                Pattern { bytes: start.as_bytes().to_vec(), meaning }
+            }));
+        }
+        let heads =
+            patterns.iter().map(|pattern| pattern.bytes.get(..HEAD).unwrap_or(&pattern.bytes));
+        let heads: BTreeSet<&[u8]> = heads.collect();
+        let machine = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .start_kind(StartKind::Unanchored)
+            .kind((heads.len() <= MOST_HEADS).then_some(AhoCorasickKind::DFA))
+            .build(heads)?;
+        let longest = patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or_default();
+        let sorted: BTreeSet<Vec<u8>> = patterns.iter().map(|p| p.bytes.clone()).collect();
+        patterns.sort_by_key(|pattern| {
+            let shape = matches!(pattern.meaning, Meaning::Shape { .. });
+            (shape, std::cmp::Reverse(pattern.bytes.len()))
+        });
+        let mut beginning: Vec<Vec<Pattern>> = (0..=u8::MAX).map(|_| Vec::new()).collect();
+        for pattern in patterns {
+            let first = pattern.bytes.first().map_or(0, |b| usize::from(*b));
+            if let Some(list) = beginning.get_mut(first) {
+                list.push(pattern);
             }
         }
-        let bytes: usize = patterns.iter().map(Vec::len).sum();
-        let machine = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .start_kind(StartKind::Unanchored)
-            .kind((bytes <= SMALL).then_some(AhoCorasickKind::DFA))
-            .build(&patterns)?;
-        let mut begins = [false; 256];
-        for first in patterns.iter().filter_map(|pattern| pattern.first()) {
-            begins[usize::from(*first)] = true;
-        }
-        let longest = patterns.iter().map(Vec::len).max().unwrap_or_default();
-        let mut sorted = patterns;
-        sorted.sort_unstable();
-        sorted.dedup();
-        Ok(Self { machine, meanings, sorted, begins, longest })
+        Ok(Self { machine, beginning, sorted: sorted.into_iter().collect(), longest })
     }
 
     /// The next secret from a place on.
@@ -98,48 +109,39 @@ impl Search {
         let mut at = from;
         while at < known {
             let input = Input::new(window.data).span(at..window.data.len());
-            let Some(found) = self.machine.find(input).filter(|found| found.start() < known) else {
+            let Some(start) = self.machine.find(input).map(|f| f.start()).filter(|s| *s < known)
+            else {
                 break;
             };
-            let start = found.start();
-            match self.meanings.get(found.pattern().as_usize()) {
-                Some(Meaning::Secret(replacement)) => {
-                    return Found::Secret { start, end: found.end(), replacement };
-                }
-                Some(Meaning::Shape { shape, replacement }) => {
-                    let rest = window.from(found.end());
-                    let may = Shape::may_follow(&window.context(start));
-                    match if may { shape.judge(rest, window.whole) } else { Verdict::Other } {
-                        Verdict::Key(length) => {
-                            let end = found.end() + length;
-                            return Found::Secret { start, end, replacement };
-                        }
-                        Verdict::Open => return Found::None { until: start },
-                        Verdict::Other => {
-                            if let Some((end, replacement)) = self.secret_at(window.from(start)) {
-                                return Found::Secret { start, end: start + end, replacement };
-                            }
-                        }
-                    }
-                }
-                None => {}
+            match self.at(window, start) {
+                Some(found) => return found,
+                None => at = start + 1,
             }
-            at = start + 1;
         }
         Found::None { until: known.max(from) }
     }
 
-    /// The longest secret that a text begins with, where a longer beginning of a key hid it from the searcher.
-    fn secret_at(&self, text: &[u8]) -> Option<(usize, &[u8])> {
-        let secrets = self.sorted.iter().filter(|pattern| text.starts_with(pattern));
-        let found = secrets.filter_map(|pattern| {
-            let id = self.machine.find(Input::new(pattern.as_slice()))?.pattern();
-            match self.meanings.get(id.as_usize())? {
-                Meaning::Secret(replacement) => Some((pattern.len(), replacement.as_ref())),
-                Meaning::Shape { .. } => None,
+    /// The secret or key that begins at a place, if any does; or that more must be known.
+    fn at(&self, window: &Window<'_>, start: usize) -> Option<Found<'_>> {
+        let text = window.data.get(start..)?;
+        let list = self.beginning.get(usize::from(*text.first()?))?;
+        let pattern = list.iter().find(|pattern| text.starts_with(&pattern.bytes))?;
+        let end = start + pattern.bytes.len();
+        match &pattern.meaning {
+            Meaning::Secret(replacement) => Some(Found::Secret { start, end, replacement }),
+            Meaning::Shape { shape, replacement } => {
+                if !shape.may_follow(&window.context(start)) {
+                    return None;
+                }
+                match shape.judge(window.data.get(end..).unwrap_or_default(), window.whole) {
+                    Verdict::Key(length) => {
+                        Some(Found::Secret { start, end: end + length, replacement })
+                    }
+                    Verdict::Open => Some(Found::None { until: start }),
+                    Verdict::Other => None,
+                }
             }
-        });
-        found.max_by_key(|(length, _)| *length)
+        }
     }
 
     /// The first place from which on the data may be the beginning of a pattern that has not come to its end.
@@ -147,11 +149,15 @@ impl Search {
         let first = from.max(data.len().saturating_sub(self.longest.saturating_sub(1)));
         let open = |place: &usize| {
             let tail = data.get(*place..).unwrap_or_default();
-            tail.first().is_some_and(|b| self.begins[usize::from(*b)]) && {
+            tail.first().is_some_and(|b| self.begins(*b)) && {
                 let index = self.sorted.partition_point(|pattern| pattern.as_slice() <= tail);
                 self.sorted.get(index).is_some_and(|pattern| pattern.starts_with(tail))
             }
         };
         (first..data.len()).find(open).unwrap_or(data.len())
+    }
+
+    fn begins(&self, byte: u8) -> bool {
+        self.beginning.get(usize::from(byte)).is_some_and(|list| !list.is_empty())
     }
 }

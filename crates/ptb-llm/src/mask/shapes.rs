@@ -138,10 +138,13 @@ impl Shape {
     }
 
     /// Whether such a key may begin after these bytes: not in the middle of a word, unless what looks like a word's
-    /// letter ends an escape (`\n`, `\u000a`, `%3D`, a terminal's colour).
-    pub(super) fn may_follow(before: &[u8]) -> bool {
+    /// letter ends an escape (`\n`, `\u000a`, `%3D`, a terminal's colour). Where several runs must follow, a text
+    /// such as `eyJ_eyJ_eyJ_` would else be read to its end again and again.
+    pub(super) fn may_follow(&self, before: &[u8]) -> bool {
+        let several = matches!(self.body, Body::Runs([_, _, ..]));
         let digits = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
         match before {
+            [.., b'-' | b'_'] => !several,
             [.., last] if !last.is_ascii_alphanumeric() => true,
             [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
             [.., b'\\', b'u', a, b, c, d] if digits(&[*a, *b, *c, *d]) => true,
@@ -185,10 +188,17 @@ fn judge_runs(runs: &[Run], rest: &[u8], whole: bool) -> Verdict {
 fn judge_pem(rest: &[u8], whole: bool) -> Verdict {
     let near = rest.get(..LONGEST_PEM).unwrap_or(rest);
     let find = |in_what: &[u8], what: &[u8]| in_what.windows(what.len()).position(|w| w == what);
-    let Some(end) = find(near, PEM_END) else {
-        if near.len() < LONGEST_PEM && !whole {
-            return Verdict::Open;
-        }
+    let dashes = find(near, DASHES);
+    let open = match dashes {
+        Some(at) => rest.len() < at + PEM_END.len(),
+        None => near.len() < LONGEST_PEM,
+    };
+    if open && !whole {
+        return Verdict::Open;
+    }
+    // Dashes of something else end the search: no text is read twice.
+    let ends = |at: &usize| rest.get(*at..).is_some_and(|rest| rest.starts_with(PEM_END));
+    let Some(end) = dashes.filter(ends) else {
         let base64 = |b: &&u8| b.is_ascii_alphanumeric() || b"+/=\r\n\\".contains(b);
         return Verdict::Key(near.iter().take_while(base64).count());
     };

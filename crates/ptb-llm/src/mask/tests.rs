@@ -176,6 +176,17 @@ fn a_private_key_without_an_end_is_held_no_longer_than_its_bound() {
 }
 
 #[test]
+fn a_broken_private_key_loses_its_base64_alone() {
+    let begin = "-----BEGIN PRIVATE KEY-----";
+    let text = format!("{begin}\nMIIE\n{begin} and -----ENDED -----END PRIVATE KEY-----");
+    let expected =
+        "[masked:private-key][masked:private-key] and -----ENDED -----END PRIVATE KEY-----";
+    assert_eq!(masked(&text), expected);
+    let every: Vec<usize> = (0..text.len()).collect();
+    assert_eq!(streamed(&mask(), text.as_bytes(), &every), expected.as_bytes());
+}
+
+#[test]
 fn little_is_held_back() {
     let (mask, mut out) = (mask(), Vec::new());
     let mut stream = mask.stream();
