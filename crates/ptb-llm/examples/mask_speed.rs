@@ -33,10 +33,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             begin.to_owned() + &(0..80).map(end).collect::<String>()
         })
         .collect();
+    let hostile = "eyJ_eyJ.eyJ.-----BEGIN PRIVATE KEY-----sk-ant-x AIza hf_xoxb-xx ";
     for count in [4, 8, 16, 40] {
         let named = secrets.iter().take(count).enumerate().map(|(n, s)| (format!("KEY_{n}"), s));
         let mask = Mask::new(named)?;
-        for (name, text) in [("log lines", log), ("code", code), ("base64", base64.as_str())] {
+        for (name, text) in [
+            ("log lines", log),
+            ("code", code),
+            ("base64", base64.as_str()),
+            ("beginnings of keys", hostile),
+        ] {
             let mut text = text.repeat(BYTES / text.len()).into_bytes();
             let began = Instant::now();
             let masked = mask.whole(&text);

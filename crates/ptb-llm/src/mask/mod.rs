@@ -126,7 +126,8 @@ impl Mask {
         let window = Window { before: &[], data: text, whole: true };
         let mut masked: Option<Vec<u8>> = None;
         let mut from = 0;
-        while let Found::Secret { start, end, replacement } = search.next(&window, from) {
+        while let Found::Secret { start, end, replacement } = search.next(&window, from, text.len())
+        {
             let masked = masked.get_or_insert_with(|| Vec::with_capacity(text.len()));
             masked.extend_from_slice(text.get(from..start).unwrap_or_default());
             masked.extend_from_slice(replacement);

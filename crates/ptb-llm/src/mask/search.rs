@@ -103,9 +103,8 @@ impl Search {
         Ok(Self { machine, beginning, sorted: sorted.into_iter().collect(), longest })
     }
 
-    /// The next secret from a place on.
-    pub(super) fn next(&self, window: &Window<'_>, from: usize) -> Found<'_> {
-        let known = if window.whole { window.data.len() } else { self.known(window.data, from) };
+    /// The next secret from a place on, up to what is [`Self::known`].
+    pub(super) fn next(&self, window: &Window<'_>, from: usize, known: usize) -> Found<'_> {
         let mut at = from;
         while at < known {
             let input = Input::new(window.data).span(at..window.data.len());
@@ -144,8 +143,13 @@ impl Search {
         }
     }
 
-    /// The first place from which on the data may be the beginning of a pattern that has not come to its end.
-    fn known(&self, data: &[u8], from: usize) -> usize {
+    /// The first place from which on the data may be the beginning of a pattern that has not come to its end; none
+    /// before `from`. It stays the same until a secret ends behind it.
+    pub(super) fn known(&self, window: &Window<'_>, from: usize) -> usize {
+        let data = window.data;
+        if window.whole {
+            return data.len();
+        }
         let first = from.max(data.len().saturating_sub(self.longest.saturating_sub(1)));
         let open = |place: &usize| {
             let tail = data.get(*place..).unwrap_or_default();

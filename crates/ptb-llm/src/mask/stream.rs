@@ -49,12 +49,16 @@ impl MaskStream {
     /// Lets all through that is known, and holds the rest.
     fn pass(&mut self, search: &Search, data: &[u8], whole: bool, out: &mut Vec<u8>) {
         let (window, mut from) = (Window { before: &self.before, data, whole }, 0);
+        let mut known = search.known(&window, from);
         loop {
-            match search.next(&window, from) {
+            match search.next(&window, from, known) {
                 Found::Secret { start, end, replacement } => {
                     out.extend_from_slice(data.get(from..start).unwrap_or_default());
                     out.extend_from_slice(replacement);
                     from = end;
+                    if from > known {
+                        known = search.known(&window, from);
+                    }
                 }
                 Found::None { until } => {
                     out.extend_from_slice(data.get(from..until).unwrap_or_default());
