@@ -50,24 +50,42 @@ pub struct Installed {
 /// Where programs of an installed scaffold lie in its folder.
 pub const BIN: &str = "node_modules/.bin";
 
-/// Installs the scaffold of a run, unless it is there; none where there is nothing to install. It may take minutes:
-/// `tell` gets a line when something is fetched.
+/// Installs a scaffold, unless it is there; none where there is nothing to install. `version` is another than the
+/// file's. It may take minutes: `tell` gets a line when something is fetched.
 ///
 /// # Errors
 /// npm's, or the system's.
-pub fn install(spec: &RunSpec, tell: &dyn Fn(String)) -> Result<Option<Installed>, InstallError> {
-    let AgentAction::Command(entry) = &spec.agent.action else { return Ok(None) };
-    let Some(install) = &entry.value.install else { return Ok(None) };
-    let wanted = spec.agent.options.get("version").unwrap_or(&install.version);
-    let place = Place { agent: &entry.id, install };
-    let version = place.resolved(wanted)?;
+pub fn install(
+    agent: &Entry<Agent>,
+    version: Option<&str>,
+    tell: &dyn Fn(String),
+) -> Result<Option<Installed>, InstallError> {
+    let Some(install) = &agent.value.install else { return Ok(None) };
+    let place = Place { agent: &agent.id, install };
+    let version = place.resolved(version.unwrap_or(&install.version))?;
     let folder = place.folder(&cache(), &version);
     if !folder.is_dir() {
-        tell(format!("installing {} {version} (npm)", name(entry)));
+        tell(format!("installing {} {version} (npm)", name(agent)));
         place.fetch(&folder, &version)?;
     }
     let version = place.version(&folder).unwrap_or(version);
     Ok(Some(Installed { folder, version }))
+}
+
+/// The same of a run's agent, in the version that its options name.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_for(
+    spec: &RunSpec,
+    tell: &dyn Fn(String),
+) -> Result<Option<Installed>, InstallError> {
+    match &spec.agent.action {
+        AgentAction::Command(agent) => {
+            install(agent, spec.agent.options.get("version").map(String::as_str), tell)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn name(entry: &Entry<Agent>) -> &str {

@@ -18,11 +18,12 @@ mod preflight;
 mod stages;
 mod store;
 mod tail;
+pub mod trajectory;
 mod tree;
 
 pub use context::{Context, Notice, Programs, ProgramsError, Progress};
 pub use engine::{Served, Server, only_chats, unknown_engine};
 pub use failure::Ended;
 pub use output::OutputLine;
-pub use preflight::{Preflight, knock_graders, preflight, readable};
+pub use preflight::{Preflight, knock_graders, preflight, readable, scaffolds};
 pub use stages::{SolveRecord, run};

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ptb_agents::Connection;
+use ptb_agents::{Connection, install_for};
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
@@ -127,6 +127,17 @@ fn keys(specs: &[RunSpec]) -> Result<(), Preflight> {
         Some(connection) => connection.key(name).map(drop).map_err(requirement),
         None => Ok(()),
     })
+}
+
+/// Installs the scaffolds of all specs: it may take minutes, of which `tell` is told.
+///
+/// # Errors
+/// What npm says, as a requirement that is missing.
+pub fn scaffolds(specs: &[RunSpec], tell: &dyn Fn(String)) -> Result<(), Preflight> {
+    let version = |spec: &RunSpec| spec.agent.options.get("version").cloned();
+    let agents: BTreeMap<_, &RunSpec> =
+        specs.iter().map(|s| ((s.agent.name.as_str(), version(s)), s)).collect();
+    agents.into_values().try_for_each(|s| install_for(s, tell).map(drop).map_err(requirement))
 }
 
 /// Whether scripts can be run here, and whether they are asked for what they can do.

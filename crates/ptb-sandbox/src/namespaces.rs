@@ -96,6 +96,7 @@ impl Wall for Namespaces {
         spec.check()?;
         let declared = spec.binds.iter().map(|bind| (&bind.source, true));
         let own = [&spec.workspace].into_iter().chain(&spec.door).chain(&spec.programs);
+        let own = own.chain(spec.state.iter().map(|bind| &bind.source));
         for (source, within) in own.map(|path| (path, false)).chain(declared) {
             if let Some(secret) = shown_secret(source, &spec.secrets, within) {
                 let (source_path, secret) = (source.clone(), secret.clone());

@@ -148,6 +148,9 @@ pub struct WallSpec {
     pub programs: Vec<PathBuf>,
     /// Further declared paths.
     pub binds: Vec<Bind>,
+    /// Folders that the harness keeps for this agent, which outlive the command. Like the workspace they may lie in a
+    /// secret place, and must not hold one.
+    pub state: Vec<Bind>,
     /// Places of the host that no bind may show: the results, the registry, data with answers, the harness's own
     /// program. Where one lies in a folder of the system, which is always shown, it is covered.
     pub secrets: Vec<PathBuf>,
@@ -199,6 +202,7 @@ impl WallSpec {
             door: None,
             programs: Vec::new(),
             binds: Vec::new(),
+            state: Vec::new(),
             secrets: Vec::new(),
             cwd: TASK_DIR.into(),
             hostname: "ptb".to_owned(),
@@ -248,7 +252,8 @@ impl WallSpec {
     /// the workspace, the door, programs and binds.
     #[must_use]
     pub fn exposes(&self, path: &Path) -> bool {
-        let shown = self.binds.iter().map(|bind| &bind.source).chain(&self.programs);
+        let shown = self.binds.iter().chain(&self.state).map(|bind| &bind.source);
+        let shown = shown.chain(&self.programs);
         let shown = shown.chain([&self.workspace]).chain(&self.door);
         let path = crate::layout::settle(path);
         shown.into_iter().any(|root| path.starts_with(crate::layout::settle(root)))
@@ -285,7 +290,7 @@ impl WallSpec {
                 "use up to 64 letters, digits and hyphens",
             ));
         }
-        let sources = self.binds.iter().map(|bind| &bind.source);
+        let sources = self.binds.iter().chain(&self.state).map(|bind| &bind.source);
         let sources = sources.chain(&self.programs).chain([&self.workspace]).chain(&self.door);
         if let Some(path) = sources.into_iter().find(|path| !path.is_absolute()) {
             return Err(WallError::bad_spec(
@@ -293,7 +298,8 @@ impl WallSpec {
                 "give absolute paths of the host",
             ));
         }
-        check_targets(&self.binds)
+        let all: Vec<&Bind> = self.binds.iter().chain(&self.state).collect();
+        check_targets(&all)
     }
 }
 
@@ -303,7 +309,7 @@ const RESERVED: [&str; 12] = [
     "/run/ptb", TASK_DIR,
 ];
 
-fn check_targets(binds: &[Bind]) -> Result<()> {
+fn check_targets(binds: &[&Bind]) -> Result<()> {
     for (at, bind) in binds.iter().enumerate() {
         let target = &bind.target;
         let plain = target.components().skip(1).all(|part| matches!(part, Component::Normal(_)));

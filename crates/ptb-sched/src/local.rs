@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use ptb_core::cell::RunSpec;
 use ptb_core::run::RunDir;
-use ptb_runner::{Context, Ended, Notice, Preflight, knock_graders, preflight, readable, run};
+use ptb_runner::{
+    Context, Ended, Notice, Preflight, knock_graders, preflight, readable, run, scaffolds,
+};
 
 use crate::experiment::Experiment;
 
@@ -47,8 +49,10 @@ pub async fn run_local(
         .map(|spec| runs.join(format!("{}-{}", spec.slug(), spec.id())))
         .collect();
     readable(places.iter().map(PathBuf::as_path))?;
+    let tell = |line| (context.progress)(&experiment.name, Notice::Line(line));
+    tokio::task::block_in_place(|| scaffolds(&experiment.runs, &tell))?;
     for line in knock_graders(&experiment.runs, &places).await? {
-        (context.progress)(&experiment.name, Notice::Line(line));
+        tell(line);
     }
     let outcomes = experiment.runs.iter().zip(places).map(|(spec, path)| async move {
         let (slug, id) = (spec.slug(), spec.id());

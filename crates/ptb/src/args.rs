@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Tell what one run did, and why its score counts or not.
     Show(ShowArgs),
+    /// Read what a run's agent did, step by step; also while it works.
+    Trace(TraceArgs),
+    /// Fetch scaffolds (Claude Code, Codex CLI, ...) before runs need them.
+    Install(InstallArgs),
     /// List what experiments can name.
     List(ListArgs),
     /// Evaluate a model on a benchmark.
@@ -60,6 +64,8 @@ impl Command {
         match self {
             Self::Run(a) => a.json,
             Self::Show(a) => a.json,
+            Self::Trace(a) => a.json,
+            Self::Install(a) => a.json,
             Self::List(a) => a.json,
             Self::Eval(a) => a.json,
             Self::Score(a) => a.json,
@@ -118,6 +124,48 @@ pub(crate) enum Format {
     Md,
     Csv,
     Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+
+  ptb trace results/first/runs/claude-...            the last attempt, as a transcript
+  ptb trace results/first/runs/claude-... --follow   what the agent does now, until it ends
+  ptb trace results/first/runs/claude-... --json     the trajectory (ATIF 1.8)")]
+pub(crate) struct TraceArgs {
+    /// The run's directory.
+    pub(crate) run: PathBuf,
+    /// Attempt, from 1; the last one, if not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) attempt: Option<u32>,
+    /// Go on while the agent works.
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) follow: bool,
+    /// Print the trajectory as JSON (ATIF 1.8).
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Scaffolds come from npm and are kept in $PTB_CACHE/agents (or ~/.cache/ptb/agents), each version in a folder
+of its own. `ptb run` fetches what is missing by itself; machines without network get them so, from a shared cache.
+
+  ptb install claude codex
+  ptb install claude --agent-version latest"
+)]
+pub(crate) struct InstallArgs {
+    /// Agents of the registry.
+    #[arg(required = true)]
+    pub(crate) agents: Vec<String>,
+    /// Version, as npm knows it, in place of the pinned one.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) agent_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print JSON alone on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

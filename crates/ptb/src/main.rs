@@ -23,6 +23,8 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Show(args) => commands::show::run(&args),
+        Command::Trace(args) => commands::trace::run(&args),
+        Command::Install(args) => commands::install::run(&args),
         Command::List(args) => commands::list::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Score(args) => commands::score::run(&args),

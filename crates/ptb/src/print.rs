@@ -47,7 +47,16 @@ pub(crate) fn set_up(verbose: u8) {
 
 /// Whether stderr is a terminal that wants colour.
 pub(crate) fn colour() -> bool {
-    std::io::stderr().is_terminal()
+    wants_colour(&std::io::stderr())
+}
+
+/// The same of stdout.
+pub(crate) fn colour_out() -> bool {
+    wants_colour(&std::io::stdout())
+}
+
+fn wants_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }

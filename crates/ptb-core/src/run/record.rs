@@ -81,6 +81,9 @@ pub struct Provenance {
     pub host: BTreeMap<String, String>,
     /// What the sandbox guarantees and the limits in force.
     pub limits: BTreeMap<String, String>,
+    /// Versions of other programs that ran: the agent's scaffold, by its id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
 }
 
 /// `run.json`.

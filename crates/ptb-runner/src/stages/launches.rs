@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ptb_agents::{Connection, Installed, Places, Start, command, install};
+use ptb_agents::{Connection, Installed, Places, Start, command, install_for};
 use ptb_core::cell::AgentAction;
 use ptb_core::failure::FailureKind;
 use ptb_core::run::StageFailure;
@@ -157,10 +157,11 @@ impl Run<'_> {
     }
 
     /// The scaffold of the run, installed; it was looked for before the run began.
-    async fn scaffold(&self) -> Result<Option<Installed>, StageFailure> {
+    pub(super) async fn scaffold(&self) -> Result<Option<Installed>, StageFailure> {
         let (spec, progress) = (self.spec().clone(), Arc::clone(&self.context.progress));
         let slug = self.store.record.slug.clone();
-        let found = blocking(move || install(&spec, &|line| progress(&slug, Notice::Line(line))));
+        let found =
+            blocking(move || install_for(&spec, &|line| progress(&slug, Notice::Line(line))));
         found.await?.map_err(harness)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ptb_agents::prompt;
-use ptb_core::cell::AgentAction;
+use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::files::{sha256_hex, write_whole};
 use ptb_core::run::{Provenance, StageFailure};
 use ptb_model::{Checkpoint, Links, ModelDir};
@@ -68,9 +68,23 @@ impl Run<'_> {
                 limits.insert(guarantee.name, format!("{holds}: {}", guarantee.how));
             }
         }
-        let provenance =
-            Provenance { ptb: env!("CARGO_PKG_VERSION").to_owned(), hashes, host: host(), limits };
+        let installed = self.scaffold().await?;
+        let version = installed.and_then(|i| Some((scaffold_id(&spec)?, i.version)));
+        let provenance = Provenance {
+            ptb: env!("CARGO_PKG_VERSION").to_owned(),
+            hashes,
+            host: host(),
+            limits,
+            versions: version.into_iter().collect(),
+        };
         self.store.update(|record| record.provenance = provenance).await
+    }
+}
+
+fn scaffold_id(spec: &RunSpec) -> Option<String> {
+    match &spec.agent.action {
+        AgentAction::Command(agent) => Some(agent.id.clone()),
+        _ => None,
     }
 }
 

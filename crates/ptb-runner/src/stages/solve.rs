@@ -30,7 +30,7 @@ use super::{Run, SolveRecord, blocking, remove_dir};
 use crate::context::Notice;
 use crate::evaluator::{Behind, DoorEvaluator};
 use crate::failure::{harness, stopped};
-use crate::tree;
+use crate::{trajectory, tree};
 
 /// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
 const SIZE_FACTOR: u64 = 3;
@@ -106,6 +106,7 @@ impl Run<'_> {
         }
         let seconds = attempt.clock.consumed().as_secs_f64();
         let ended = ended.and_then(|ended| word(&ended, &self.context.cancel));
+        self.tell_trajectory().await?;
         self.store.update(|record| record.solve_seconds = seconds).await?;
         if let Err(StageFailure { kind: FailureKind::Provider, message, .. }) = &ended {
             fs::write(attempt.dir.join(PAUSED), message).map_err(harness)?;
@@ -123,6 +124,16 @@ impl Run<'_> {
         self.store.write(&attempt.dir.join(END), &ended).await?;
         self.store.event("attempt", None, format!("ended: {end}"))?;
         Ok((attempt, ended))
+    }
+
+    /// Writes what the agent did into the attempt's folder. Where that cannot be, it is told: the raw record is there.
+    async fn tell_trajectory(&self) -> Result<(), StageFailure> {
+        let (dir, record) = (self.dir().clone(), self.store.record.clone());
+        let written = blocking(move || trajectory::write(&dir, &record, record.attempts)).await?;
+        if let Err(e) = written {
+            self.tell(Notice::Line(format!("the trajectory cannot be written: {e}")));
+        }
+        Ok(())
     }
 
     /// The last attempt, if the agent ended by itself or its time and only the submission was not taken: its

@@ -149,7 +149,7 @@ pub(super) fn with_state(
     }
     if moved && !launch.state.is_empty() {
         give_to_agent(home, Identity::for_this_process()).map_err(harness)?;
-        wanted.binds.extend(launch.state.iter().map(|folder| Bind {
+        wanted.state.extend(launch.state.iter().map(|folder| Bind {
             source: home.join(folder),
             target: Path::new(&places.home).join(folder),
             access: Access::Write,

@@ -68,6 +68,8 @@ pub(super) fn plan(spec: &WallSpec) -> Vec<Plan> {
         let name = program.file_name().unwrap_or_default();
         own(program, Path::new(PROGRAMS_DIR).join(name), Access::Read)
     }));
+    let state = spec.state.iter();
+    plans.extend(state.map(|bind| own(&bind.source, bind.target.clone(), bind.access)));
     plans.extend(spec.binds.iter().map(|bind| Plan {
         source: bind.source.clone(),
         target: bind.target.clone(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod eval;
 mod eval_script;
+pub(crate) mod install;
 pub(crate) mod list;
 mod next;
 pub(crate) mod random_model;
@@ -11,6 +12,7 @@ pub(crate) mod run;
 pub(crate) mod score;
 pub(crate) mod serve_model;
 pub(crate) mod show;
+pub(crate) mod trace;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,246 @@
+//! Whole runs of the real command-line agents behind the wall, driven by a model API that plays a script.
+//!
+//! `PTB_AGENT_CACHE` names a folder that serves as `PTB_CACHE`: npm fills it when it is empty.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a step that fails fails the test"
+)]
+#![expect(clippy::print_stderr, reason = "a test that skips says why")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use scripted_api::{Fault, Script, ScriptedApi, Turn};
+use serde_json::Value;
+use support::processes::until;
+use support::runs::{json, only_run, runs, score};
+use support::{Answer, Place, skip, wall};
+
+/// The key that opens the API: nothing of it may be inside or kept.
+const KEY: &str = "sk-real-0123456789abcdefghij";
+
+/// An agent with the model that drives it here, and the variable of its key.
+const AGENTS: [(&str, &str, &str); 4] = [
+    ("claude", "claude-sonnet-4-5", "ANTHROPIC_API_KEY"),
+    ("codex", "gpt-5.2", "OPENAI_API_KEY"),
+    ("gemini", "gemini-2.5-pro", "GEMINI_API_KEY"),
+    ("opencode", "gpt-5.2", "OPENAI_API_KEY"),
+];
+
+/// Where scaffolds are kept; none after a reason was told.
+fn cache() -> Option<PathBuf> {
+    let Some(cache) = std::env::var_os("PTB_AGENT_CACHE") else {
+        skip("PTB_AGENT_CACHE names no folder for the agents' programs");
+        return None;
+    };
+    wall().then(|| cache.into())
+}
+
+/// A run of one agent on the tiny model; `options` are those of its table in the experiment.
+struct Trial {
+    place: Place,
+    cache: PathBuf,
+    key: &'static str,
+}
+
+impl Trial {
+    fn new(agent: &str, url: &str, options: &str, hours: f64) -> Option<Self> {
+        let cache = cache()?;
+        let (_, model, key) = *AGENTS.iter().find(|(id, ..)| *id == agent).unwrap();
+        let place = Place::new();
+        let table = format!(
+            "{{ scaffold = \"{agent}\", model = \"{model}\", endpoint = \"{url}\"{options} }}"
+        );
+        place.write(
+            "e.toml",
+            format!(
+                "agents = [{table}]\nmodels = [\"tiny\"]\nbenchmarks = [\"arithmetic\"]\nhours = {hours}\n\
+                 [evaluate]\nlimit = 40\n"
+            ),
+        );
+        Some(Self { place, cache, key })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.place.run_command("e", &[]);
+        command.env("PTB_CACHE", &self.cache).env(self.key, KEY);
+        command
+    }
+
+    fn run(&self) -> (Answer, PathBuf) {
+        let answer = Answer::of(&self.place, self.command().output().unwrap());
+        (answer, only_run(&self.place.path().join("results"), "e"))
+    }
+}
+
+/// Reads the prompt, trains, looks at the clock, evaluates, and ends.
+fn worker() -> Script {
+    Script::turns([
+        Turn::run("cat timer.sh; ls; env | sort > seen.txt; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >> seen.txt 2>/dev/null; true")
+            .saying("I look around.")
+            .thinking("What is here?"),
+        Turn::run("ptb-sft solve --steps 60 --evaluate-limit 20"),
+        Turn::run("bash timer.sh; python3 evaluate.py --model-path final_model --limit 20"),
+        Turn::text("final_model is trained and evaluated."),
+    ])
+}
+
+/// Every text in a run directory, decompressed where it is compressed, with the name of its file.
+fn texts(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in walkdir::WalkDir::new(run) {
+        let entry = entry.unwrap();
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let bytes = fs::read(entry.path()).unwrap();
+        let plain = match entry.path().extension().is_some_and(|e| e == "zst") {
+            true => zstd::decode_all(&bytes[..]).unwrap(),
+            false => bytes,
+        };
+        all.push((entry.into_path(), plain));
+    }
+    all
+}
+
+fn has(text: &[u8], needle: &str) -> bool {
+    memchr::memmem::find(text, needle.as_bytes()).is_some()
+}
+
+fn assert_no_key(run: &Path) {
+    for (path, text) in texts(run) {
+        assert!(!has(&text, KEY), "the key is in {}", path.display());
+    }
+}
+
+/// The gateway's books are the provider's.
+fn assert_books(usage: &Value, api: &ScriptedApi) {
+    let ledger = api.ledger();
+    let total = ledger.total();
+    let tokens = &usage["tokens"];
+    assert_eq!(tokens["input"], total.all_input(), "{usage:#}");
+    assert_eq!(tokens["cached_input"], total.cached, "{usage:#}");
+    assert_eq!(tokens["output"], total.output, "{usage:#}");
+    let posted = api.requests().iter().filter(|r| r.method == "POST").count();
+    assert!(usage["requests"].as_u64().unwrap() as usize >= posted, "{usage:#}");
+    assert!(api.requests().iter().filter_map(|r| r.key()).all(|key| key == KEY));
+}
+
+fn works(agent: &str) {
+    let api = ScriptedApi::start(worker());
+    api.expect_key(KEY);
+    let Some(trial) = Trial::new(agent, &api.url(), "", 0.2) else { return };
+    let (answer, run) = trial.run();
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    let score = score(&run);
+    assert_eq!(
+        (&score["counts"], &score["mark"]),
+        (&Value::from("own"), &Value::Null),
+        "{score:#}"
+    );
+    assert_eq!(json(&run.join("solve.json"))["end"], "finished");
+    let attempt = run.join("attempts/1");
+    assert_books(&json(&attempt.join("usage.json")), &api);
+    assert_eq!(api.ledger().turns().count(), 4);
+
+    let trajectory = json(&attempt.join("trajectory.json"));
+    let steps = trajectory["steps"].as_array().unwrap();
+    let calls: usize = steps.iter().map(|s| s["tool_calls"].as_array().map_or(0, Vec::len)).sum();
+    assert_eq!(calls, 3, "{trajectory:#}");
+    assert_eq!(trajectory["agent"]["name"], agent);
+    let version = json(&run.join("run.json"))["provenance"]["versions"][agent].clone();
+    assert!(version.as_str().is_some_and(|v| v.split('.').count() == 3), "{version}");
+    let transcript = fs::read_to_string(attempt.join("transcript.md")).unwrap();
+    for words in ["I look around.", "ptb-sft solve --steps 60", "final_model is trained"] {
+        assert!(transcript.contains(words), "{words}: {transcript}");
+    }
+    let evaluations = fs::read_to_string(attempt.join("evaluations.jsonl")).unwrap();
+    assert!(evaluations.lines().count() >= 1, "{evaluations}");
+
+    let seen = fs::read(run.join("workspace/seen.txt")).unwrap();
+    assert!(has(&seen, "PTB_BASE_MODEL") && !has(&seen, KEY));
+    assert_no_key(&run);
+    let again = Answer::of(&trial.place, trial.command().output().unwrap());
+    assert!(again.code == 0 && again.shown().contains("done before"), "{}", again.shown());
+    let told = trial.place.output(&["trace", run.to_str().unwrap()]);
+    assert!(told.code == 0 && told.out.contains("ptb-sft solve --steps 60"), "{}", told.shown());
+}
+
+#[test]
+fn claude_trains_and_is_scored() {
+    works("claude");
+}
+
+#[test]
+fn codex_trains_and_is_scored() {
+    works("codex");
+}
+
+#[test]
+fn gemini_trains_and_is_scored() {
+    works("gemini");
+}
+
+#[test]
+fn opencode_trains_and_is_scored() {
+    works("opencode");
+}
+
+/// An agent that ends early is told to use its time, in the same session.
+#[test]
+fn one_that_stops_early_goes_on() {
+    let api = ScriptedApi::start(Script::turns([
+        Turn::run("cp -r \"$PTB_BASE_MODEL\" final_model"),
+        Turn::text("Enough."),
+        Turn::run("echo more > more.txt"),
+        Turn::text("Now it is enough."),
+        Turn::run("sleep 1000"),
+    ]));
+    let Some(trial) = Trial::new("claude", &api.url(), ", reprompt = 0.1", 0.012) else { return };
+    let (answer, run) = trial.run();
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    assert!(run.join("workspace/more.txt").is_file(), "{}", answer.shown());
+    assert_eq!(json(&run.join("solve.json"))["end"], "deadline");
+    let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap();
+    let body = last.body.to_string();
+    assert!(body.contains("Enough.") && body.contains("There is time left"), "{body}");
+    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    assert!(events.contains("goes on: There is time left"), "{events}");
+}
+
+/// Without its provider an agent waits, and goes on in its session when that is back; the time is not counted.
+#[test]
+fn an_outage_is_waited_out() {
+    let api = ScriptedApi::start(Script::turns([
+        Turn::run("cp -r \"$PTB_BASE_MODEL\" final_model").saying("First."),
+        Turn::run("echo after > after.txt").saying("And then."),
+        Turn::text("Finished."),
+    ]));
+    // Refused at once, so that the scaffold gives up quickly.
+    api.fail_from_turn(1, Fault::KeyRevoked);
+    let Some(trial) = Trial::new("codex", &api.url(), "", 0.1) else { return };
+    let child = trial.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let results = trial.place.path().join("results");
+    until("the run waits for the provider", Duration::from_secs(120), || {
+        runs(&results, "e").first().is_some_and(|run| {
+            let events = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+            events.contains("the provider fails")
+        })
+    });
+    api.heal();
+    let answer = Answer::of(&trial.place, child.wait_with_output().unwrap());
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    let run = only_run(&results, "e");
+    assert!(run.join("workspace/after.txt").is_file(), "{}", answer.shown());
+    assert_eq!(json(&run.join("solve.json"))["end"], "finished");
+    let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
+    assert!(last.contains("First.") && last.contains("is back"), "{last}");
+    assert_books(&json(&run.join("attempts/1/usage.json")), &api);
+}
