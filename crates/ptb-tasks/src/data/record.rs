@@ -55,7 +55,10 @@ fn unknown_field(
         Some(field) if !samples.is_empty() => Err(TaskError::Read {
             path: path.to_owned(),
             reason: format!("no record has the field `{field}`, which [scorer] names"),
-            hint: format!("correct the name in {}", benchmark.source),
+            hint: format!(
+                "`required` and `forbidden` name fields of the records, which hold the patterns: correct the name in {}",
+                benchmark.source
+            ),
         }),
         _ => Ok(()),
     }
