@@ -132,12 +132,12 @@ fn set_mode(file: &File) -> io::Result<()> {
 
 /// Writes a versioned JSON file whole, `schema` first, two-space indentation, final newline.
 pub fn write_json<T: Schema>(path: &Path, value: &T) -> Result<(), FileError> {
-    write_with(path, value, |object| serde_json::to_vec_pretty(object))
+    write_with(path, value, serde_json::to_vec_pretty)
 }
 
 /// As [`write_json`], on one line: for what holds a stranger's JSON, which indentation makes many times larger.
 pub fn write_json_line<T: Schema>(path: &Path, value: &T) -> Result<(), FileError> {
-    write_with(path, value, |object| serde_json::to_vec(object))
+    write_with(path, value, serde_json::to_vec)
 }
 
 type Fields = serde_json::Map<String, serde_json::Value>;

@@ -72,8 +72,12 @@ pub(super) async fn of_failure(
     }
 }
 
+/// A reason that a score carries: what was said, without a place on this machine.
 fn of_model(second: &ScriptError) -> String {
+    let second = second.to_string();
+    let said = second.split("\nhint: ").next().unwrap_or_default();
     format!(
-        "the benchmark's program works on the base model and failed twice on this one: {second}"
+        "the benchmark's program works on the base model and failed twice on this one: {said}\nhint: its output is in \
+         {AGAIN_LOG} beside the metrics"
     )
 }
