@@ -127,9 +127,12 @@ const WORDS: [&str; 4] =
 const ABOVE: &str = "See root cause above";
 
 /// The exception of missing memory that the program ended with. What it only printed, a model's replies among it, is
-/// none: the last line in the form of an exception counts.
+/// none: the last exception below a traceback's lines, which are indented, or in a log counts.
 fn memory_error(output: &str) -> Option<String> {
-    let mut exceptions = output.lines().rev().filter_map(exception);
+    let lines: Vec<&str> = output.lines().collect();
+    let pairs = lines.iter().zip(lines.iter().skip(1)).rev();
+    let below = pairs.filter(|(before, line)| before.starts_with(' ') || line.contains(" ERROR "));
+    let mut exceptions = below.filter_map(|(_, line)| exception(line));
     let last = exceptions.next()?;
     let (class, said) = match last.1.contains(ABOVE) {
         true => exceptions.find(|(class, said)| tells_of_memory(class, said))?,
@@ -172,10 +175,10 @@ mod tests {
 
     #[test]
     fn memory_is_told_from_other_failures() {
-        let of = |how: &str, starved, output| {
+        let of = |how: &str, starved, output: &str| {
             ScriptError::of_end(how.to_owned(), starved, output, Path::new("l")).to_string()
         };
-        let python = of("ended with exit code 1", false, "Traceback\nMemoryError\n");
+        let python = of("ended with exit code 1", false, "Traceback\n  File\nMemoryError\n");
         assert!(python.contains("ran out of memory (it said `MemoryError`)"), "{python}");
         let killed = of("was killed by signal 9", true, "");
         assert!(
@@ -192,6 +195,8 @@ mod tests {
             "reply: MemoryError\nMemoryError\nCUDA out of memory\nKeyError: 'x'\n",
             "I got a MemoryError: it was full\n",
             "MemoryError is a class\n",
+            // The streams of output and errors arrive in any order.
+            "Traceback\n  File \"x\"\nKeyError: 'x'\nMemoryError\n",
         ] {
             let told = of("ended with exit code 1", false, output);
             assert!(told.starts_with("evaluate.py ended with exit code 1"), "{told}");
@@ -203,7 +208,8 @@ mod tests {
             "(EngineCore pid=7) ERROR 11-21 16:56:27 [core.py:9] torch.OutOfMemoryError: CUDA out of memory.\n\
              RuntimeError: Engine core initialization failed. See root cause above. Failed: {}\n",
         ] {
-            let told = of("ended with exit code 1", false, output);
+            let output = format!("Traceback\n  File \"x\", line 1\n{output}");
+            let told = of("ended with exit code 1", false, &output);
             assert!(told.starts_with("evaluate.py ran out of memory (it said `"), "{told}");
         }
     }
