@@ -132,17 +132,32 @@ fn set_mode(file: &File) -> io::Result<()> {
 
 /// Writes a versioned JSON file whole, `schema` first, two-space indentation, final newline.
 pub fn write_json<T: Schema>(path: &Path, value: &T) -> Result<(), FileError> {
+    write_with(path, value, serde_json::to_vec_pretty)
+}
+
+/// As [`write_json`], on one line: for what holds a stranger's JSON, which indentation makes many times larger.
+pub fn write_json_line<T: Schema>(path: &Path, value: &T) -> Result<(), FileError> {
+    write_with(path, value, serde_json::to_vec)
+}
+
+type Fields = serde_json::Map<String, serde_json::Value>;
+
+fn write_with<T: Schema>(
+    path: &Path,
+    value: &T,
+    text: impl FnOnce(&Fields) -> serde_json::Result<Vec<u8>>,
+) -> Result<(), FileError> {
     let invalid = |e: serde_json::Error| FileError::Invalid {
         path: path.to_owned(),
         kind: T::KIND,
         reason: e.to_string(),
     };
-    let mut object = serde_json::Map::new();
+    let mut object = Fields::new();
     object.insert("schema".to_owned(), T::VERSION.into());
     if let serde_json::Value::Object(fields) = serde_json::to_value(value).map_err(invalid)? {
         object.extend(fields);
     }
-    let mut text = serde_json::to_vec_pretty(&object).map_err(invalid)?;
+    let mut text = text(&object).map_err(invalid)?;
     text.push(b'\n');
     write_whole(path, &text)
 }

@@ -61,6 +61,11 @@ pub enum EvalError {
     /// Asked to stop.
     #[error("the evaluation was stopped; what is answered is kept; hint: the same command goes on")]
     Cancelled,
+    /// A benchmark's own program was asked to stop.
+    #[error(
+        "the evaluation was stopped, and what evaluate.py had done is lost; hint: the same command runs it again"
+    )]
+    Stopped,
     /// What was kept cannot be what an evaluation left.
     #[error("{} is not as an evaluation left it: {reason}; hint: evaluate again (`ptb eval --out` asks for what is missing alone)", path.display())]
     Damaged {
@@ -115,7 +120,7 @@ impl EvalError {
         match self {
             Self::Model(_) | Self::Engine(InferError::ModelFault { .. }) => FailureKind::Agent,
             Self::Start(e) if e.is_model_fault() => FailureKind::Agent,
-            Self::Cancelled => FailureKind::Scheduler,
+            Self::Cancelled | Self::Stopped => FailureKind::Scheduler,
             Self::Grader(e) => e.kind().unwrap_or(FailureKind::Harness),
             Self::Ungraded { .. } => FailureKind::Provider,
             _ => FailureKind::Harness,

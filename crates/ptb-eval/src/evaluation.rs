@@ -58,9 +58,15 @@ impl Prepared {
         let finished = finishing.all().await;
         asked?;
         let (plan, finished) = (self.plan, finished?);
-        tokio::task::spawn_blocking(move || plan.conclude(finished))
+        let parts = plan.spec.benchmark.value.evaluate.breakdown.clone();
+        let evaluation = tokio::task::spawn_blocking(move || plan.conclude(finished))
             .await
-            .map_err(|e| EvalError::Nothing(format!("the metrics' computation ended: {e}")))?
+            .map_err(|e| EvalError::Nothing(format!("the metrics' computation ended: {e}")))??;
+        let there = &evaluation.metrics.breakdowns;
+        for name in parts.iter().filter(|name| !there.contains_key(*name)) {
+            tell(Told::Said(format!("no sample has `{name}`, which [evaluate] breakdown names")));
+        }
+        Ok(evaluation)
     }
 
     /// Gathers completions and verdicts, and hands every seed over to be finished.

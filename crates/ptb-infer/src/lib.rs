@@ -29,7 +29,7 @@ pub use client::{
 };
 pub use engine::{
     Builtin, Engine, Fault, FaultClass, Isolation, Launched, ProcessOutput, PythonHome,
-    PythonServer, Running, Sandboxing, ServeSpec, Shortfall, StartError, Url, device_environment,
-    gpu_devices, tidy,
+    PythonServer, Running, Sandboxing, ServeSpec, Shortfall, ShownModel, StartError, Url,
+    device_environment, gpu_devices, tidy, write_lscpu,
 };
 pub use serve::{ChatRenderer, ChatRequest, Listen, ServeError, ServeOptions, serve, tie_to_stdin};

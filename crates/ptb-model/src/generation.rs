@@ -4,6 +4,7 @@
 //! the library's default.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::config::{Ids, token_ids};
 use crate::dir::ModelDir;
@@ -124,6 +125,24 @@ impl GenerationConfig {
             max_new_tokens: raw.max_new_tokens,
             eos: token_ids("eos_token_id", raw.eos_token_id)?,
         })
+    }
+
+    /// The file that says this and nothing else, in the format's own names.
+    pub fn to_json(&self) -> Value {
+        let mut file = json!({
+            "do_sample": self.do_sample,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": self.min_p,
+            "repetition_penalty": self.repetition_penalty,
+            "max_new_tokens": self.max_new_tokens,
+            "eos_token_id": (!self.eos.is_empty()).then_some(&self.eos),
+        });
+        if let Some(members) = file.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        file
     }
 
     /// Sampling as vLLM's server takes it from this file: named values count, `do_sample` does not,

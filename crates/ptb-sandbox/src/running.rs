@@ -130,6 +130,14 @@ impl Running {
         }
     }
 
+    /// Waits for the end of the command itself, after which what it started may run for some seconds still
+    /// ([`Canceller::kill`] ends that at once, and changes nothing about how the command ended).
+    pub async fn main_ended(&mut self) {
+        while self.main.is_none() && self.ended.is_none() {
+            self.step().await;
+        }
+    }
+
     /// Waits for the end. Read the output at the same time: a command whose pipe is full does not end.
     /// May be called again and dropped half-way.
     pub async fn wait(&mut self) -> Ended {

@@ -1,5 +1,7 @@
 //! From a sample to chat messages, or to a plain few-shot text, by the benchmark's templates.
 
+use std::collections::BTreeSet;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
@@ -40,6 +42,7 @@ impl Prompter {
             environment
                 .add_template_owned(i.to_string(), message.content.clone())
                 .map_err(|e| fault(benchmark, "read", &format!("message {}", i + 1), &e))?;
+            check_names(benchmark, &environment, &i.to_string(), "prompt", &MESSAGE_NAMES)?;
         }
         let examples = match &prompt.few_shot {
             Some(few_shot) => examples(&environment, benchmark, few_shot, dataset)?,
@@ -106,6 +109,7 @@ impl FewShotPrompter {
             Ok(environment)
         };
         let environment = parse().map_err(|e| fault(benchmark, "read", "few-shot text", &e))?;
+        check_names(benchmark, &environment, TEXT, "few-shot text", &TEXT_NAMES)?;
         let examples = match few_shot.is_none() {
             true => None,
             false => Some(examples(&environment, benchmark, few_shot, dataset)?),
@@ -163,6 +167,33 @@ pub fn environment() -> Result<Environment<'static>, Error> {
     environment.set_fuel(Some(1_000_000));
     environment.add_filter("tojson", |value: &Value, options| to_json(value, options));
     Ok(environment)
+}
+
+/// What messages see, and what a few-shot text does.
+const MESSAGE_NAMES: [&str; 3] = ["question", "examples", "choices"];
+const TEXT_NAMES: [&str; 4] = ["question", "choices", "tools", "examples"];
+
+/// A template that shows what is never there is told before anything is asked, by name and file.
+fn check_names(
+    benchmark: &Entry<Benchmark>,
+    environment: &Environment<'static>,
+    template: &str,
+    which: &str,
+    known: &[&str],
+) -> Result<(), TaskError> {
+    let template = environment.get_template(template);
+    let template = template.map_err(|e| fault(benchmark, "read", which, &e))?;
+    let ours: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
+    let is_known = |name: &String| known.contains(&name.as_str()) || ours.contains(&name.as_str());
+    let shown: BTreeSet<String> = template.undeclared_variables(false).into_iter().collect();
+    match shown.into_iter().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => Err(TaskError::Template {
+            action: format!("read the template of the {which} of benchmark {}", benchmark.id),
+            reason: format!("there is no variable `{name}`, only {}", known.join(", ")),
+            hint: format!("correct it in {}", benchmark.source),
+        }),
+    }
 }
 
 fn examples(

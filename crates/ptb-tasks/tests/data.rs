@@ -69,11 +69,12 @@ fn a_short_train_split_and_misspelt_templates_are_told() {
     let mut misspelt = gsm8k();
     misspelt.value.prompt.few_shot = None;
     misspelt.value.prompt.messages[1].content = "{{ qestion }}".to_owned();
-    let e = Prompter::new(&misspelt, &dataset)
-        .unwrap()
-        .messages(&dataset.samples[0])
-        .unwrap_err()
-        .to_string();
+    // Before anything is asked, where the name is; what only filling in shows, by the sample.
+    let e = Prompter::new(&misspelt, &dataset).unwrap_err().to_string();
+    assert!(e.contains("no variable `qestion`") && e.contains("hint: correct it in"), "{e}");
+    misspelt.value.prompt.messages[1].content = "{{ question.text }}".to_owned();
+    let prompter = Prompter::new(&misspelt, &dataset).unwrap();
+    let e = prompter.messages(&dataset.samples[0]).unwrap_err().to_string();
     assert!(e.contains("fill in message 2 for sample 1") && e.contains("hint:"), "{e}");
 }
 

@@ -136,6 +136,8 @@ fn what_stands_in_the_way_is_told() {
     let e = table(|t| t.examples.rows.push(2));
     assert!(e.contains("few-shot row 2 is not in the train split, which has 2 rows"), "{e}");
     let e = table(|t| t.text = "{{ qestion }}".to_owned());
+    assert!(e.contains("no variable `qestion`") && e.contains("hint: correct it in"), "{e}");
+    let e = table(|t| t.text = "{{ question.text }}".to_owned());
     assert!(e.contains("fill in the few-shot text for sample 1") && e.contains("hint:"), "{e}");
     let e = table(|t| t.text = "{{ question".to_owned());
     assert!(e.contains("read the template of the few-shot text of benchmark gsm8k"), "{e}");

@@ -17,62 +17,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::processes::assert_gone;
 use support::runs::{json as read, only_run, score};
+use support::scripts::{HONEST, eval, expected, script};
 use support::{Answer, Place, wall};
 
 /// The folder of examples of contributed benchmarks.
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/registry");
-
-/// What every script here begins with: the arguments, as the original harness gives them.
-const HEAD: &str = r#"
-import argparse, json, os, sys
-p = argparse.ArgumentParser()
-p.add_argument("--model-path", default="final_model")
-p.add_argument("--templates-dir", default="templates/")
-p.add_argument("--limit", type=int, default=3)
-p.add_argument("--json-output-file", default=None)
-args = p.parse_args()
-def write(**metrics):
-    if args.json_output_file:
-        with open(args.json_output_file, "w") as f:
-            json.dump(metrics, f)
-"#;
-
-/// An honest one: the first byte of the weights' end is the score, so that other weights have another one.
-const HONEST: &str = r#"
-from evaluation_code.count import total
-config = json.load(open(os.path.join(args.model_path, "config.json")))
-assert config["architectures"], config
-for name in ["qwen3.jinja", "smollm.jinja", "gemma3.jinja", "gemma3_tool_calling.jinja"]:
-    assert os.path.getsize(os.path.join(args.templates_dir, name)) > 0
-weights = open(os.path.join(args.model_path, "model.safetensors"), "rb").read()
-accuracy = sum(weights) % 1000 / 1000
-print("accuracy", accuracy, "limit", args.limit)
-write(accuracy=accuracy, n_examples=total(args.limit), by_theme={"bytes": len(weights)})
-"#;
-
-fn script(place: &Place, body: &str) {
-    let folder = "registry/benchmarks/mine";
-    place.write(&format!("{folder}/evaluate.py"), format!("{HEAD}{body}"));
-    place.write(&format!("{folder}/benchmark.txt"), "Bytes of Weights\n");
-    place.write(
-        &format!("{folder}/evaluation_code/count.py"),
-        "def total(limit):\n    return 20 if limit == -1 else limit\n",
-    );
-    place.write(&format!("{folder}/task_context/README.md"), "Read me first.\n");
-    place.write(&format!("{folder}/evaluate_final_eval.py"), "# not for agents\n");
-}
-
-/// The score that the honest script gives a model of this place.
-fn expected(place: &Place, model: &str) -> f64 {
-    let weights = fs::read(place.path().join(model).join("model.safetensors")).unwrap();
-    let sum: u64 = weights.iter().map(|b| u64::from(*b)).sum();
-    (sum % 1000) as f64 / 1000.0
-}
-
-fn eval(place: &Place, more: &[&str]) -> Answer {
-    let args = ["eval", "mine", "--model", "mini", "--model-path", "base"];
-    place.output(&[&args[..], more].concat())
-}
 
 #[test]
 fn a_folder_is_a_benchmark_and_its_program_the_evaluation() {
@@ -157,7 +106,12 @@ fn every_failure_is_the_harnesss_and_has_its_own_words() {
         ("raise ValueError('no luck')", "evaluate.py ended with exit code 1: "),
         ("print('x')\nsys.exit(7)", "ended with exit code 7: x"),
         ("os.kill(os.getpid(), 11)", "was killed by signal 11"),
-        ("os.kill(os.getpid(), 9)", "ran out of memory (was killed by signal 9)"),
+        ("os.kill(os.getpid(), 9)", "was killed by signal 9"),
+        ("print('MemoryError')\nraise KeyError('x')", "ended with exit code 1: "),
+        (
+            "open(args.json_output_file, 'w').write('{\"accuracy\": 0, \"x\": ' + '[' * 60 + ']' * 60 + '}')",
+            "wrote a result nested deeper than 32",
+        ),
         ("raise MemoryError()", "ran out of memory (it said `MemoryError`)"),
         ("pass", "wrote no result"),
         ("write(accuracy=float('nan'))", "wrote NaN, which is no number of JSON"),
@@ -215,12 +169,15 @@ fn two_gigabytes_of_output_are_bounded() {
         return;
     }
     let place = Place::new();
-    let flood = "line = 'x' * 1023 + '\\n'\nfor _ in range(2 << 11): sys.stdout.write(line * 512)\nwrite(accuracy=0.5)";
+    let flood = "line = 'x' * 1023 + '\\n'\nfor _ in range(2 << 11): sys.stdout.write(line * 512)\nprint('the end')\nwrite(accuracy=0.5)";
     script(&place, flood);
     let answer = eval(&place, &["--out", "out"]);
     assert_eq!(answer.code, 0, "{}", answer.shown());
-    let log = fs::metadata(place.path().join("out/script.log")).unwrap().len();
-    assert!((1 << 20..=17 << 20).contains(&log), "{log}");
+    let log = fs::read(place.path().join("out/script.log")).unwrap();
+    assert!((1 << 20..=17 << 20).contains(&log.len()), "{}", log.len());
+    assert!(log.ends_with(b"xx\nthe end\n"));
+    let log = String::from_utf8(log).unwrap();
+    assert!(log.contains("\n[... 21") && log.contains(" bytes are left out here ...]\n"));
 }
 
 /// What a script finds beside what it needs.
@@ -491,6 +448,45 @@ fn a_file_alone_adds_a_benchmark() {
     assert_eq!((&metrics["n"], &metrics["errors"]), (&json!(8), &json!(0)), "{metrics}");
     let parts: Vec<&String> = metrics["breakdowns"]["rule"].as_object().unwrap().keys().collect();
     assert_eq!(parts, ["letters", "lines", "words"]);
+    // A name that no sample has is told, and another file of the same benchmark.
+    let file =
+        fs::read_to_string(format!("{EXAMPLES}/benchmarks/constraints/benchmark.toml")).unwrap();
+    let data = format!("{EXAMPLES}/benchmarks/constraints/test.jsonl");
+    let told = |from: &str, to: &str| {
+        assert!(file.contains(from), "{from}");
+        place.write("other/benchmarks/constraints/benchmark.toml", file.replace(from, to));
+        fs::copy(&data, place.path().join("other/benchmarks/constraints/test.jsonl")).unwrap();
+        let args = [
+            "eval",
+            "constraints",
+            "--registry",
+            "registry",
+            "--registry",
+            "other",
+            "--limit",
+            "1",
+        ];
+        place.output(
+            &[&args[..], &["--model", "mini", "--model-path", "base", "--max-tokens", "1"]]
+                .concat(),
+        )
+    };
+    let answer = told("[\"rule\"]", "[\"rule\", \"rle\"]");
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    assert!(
+        answer.err.contains("no sample has `rle`, which [evaluate] breakdown"),
+        "{}",
+        answer.err
+    );
+    assert!(!answer.err.contains("no sample has `rule`"), "{}", answer.err);
+    let answer = told("required = \"must\"", "required = \"^x$\"");
+    assert_eq!(answer.code, 2, "{}", answer.shown());
+    assert!(answer.err.contains("name fields of the records"), "{}", answer.err);
+    let answer = told("{{ question }}", "{{ qestion }}");
+    assert_eq!(answer.code, 2, "{}", answer.shown());
+    let said = answer.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("there is no variable `qestion`, only question"), "{said}");
+    assert!(said.contains("other/benchmarks/constraints/benchmark.toml"), "{said}");
     // The book shows this very file.
     let book = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/benchmarks.md"))
         .unwrap();

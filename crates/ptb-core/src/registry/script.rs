@@ -65,6 +65,9 @@ pub enum ScriptFolderError {
     /// It is too large.
     #[error("{} holds more than {MAX_FILES} files or {} MiB; hint: keep data in the hub's cache (HF_HOME), which evaluations see", .0.display(), MAX_BYTES >> 20)]
     TooLarge(PathBuf),
+    /// It is too deep.
+    #[error("{} lies more than {MAX_DEPTH} folders deep in the benchmark; hint: flatten it", .0.display())]
+    TooDeep(PathBuf),
     /// Its files are not those that its hash was taken of.
     #[error("{} has changed since it was read; hint: run again, which takes it for another benchmark", .0.display())]
     Changed(PathBuf),
@@ -83,11 +86,12 @@ fn cannot(path: &Path) -> impl FnOnce(io::Error) -> ScriptFolderError {
     move |source| ScriptFolderError::Io { path, source }
 }
 
-/// One file of a folder.
+/// One file of a folder, or a folder in it that holds nothing.
 struct Item {
     path: PathBuf,
     relative: PathBuf,
     executable: bool,
+    folder: bool,
 }
 
 impl Script {
@@ -97,10 +101,10 @@ impl Script {
     /// # Errors
     /// What is wrong with the folder.
     pub fn read(folder: &Path) -> Result<Option<(Benchmark, String)>, ScriptFolderError> {
-        if !folder.join(EVALUATE).is_file() {
+        if !plain(folder.join(EVALUATE))? {
             return Ok(None);
         }
-        if !folder.join(NAME).is_file() {
+        if !plain(folder.join(NAME))? {
             return Err(ScriptFolderError::NoName(folder.to_owned()));
         }
         let script = Self { folder: folder.canonicalize().map_err(cannot(folder))? };
@@ -174,6 +178,9 @@ impl Script {
                 if let Some(parent) = target.parent() {
                     fs::create_dir_all(parent)?;
                 }
+                if item.folder {
+                    return fs::create_dir_all(&target);
+                }
                 fs::copy(&item.path, &target)?;
                 let mode = if item.executable { 0o755 } else { 0o644 };
                 fs::set_permissions(&target, fs::Permissions::from_mode(mode))
@@ -218,6 +225,15 @@ fn task(name: &str) -> String {
     )
 }
 
+/// Whether a plain file is there: anything else of that name is a fault, as nothing of its kind may be in a benchmark.
+fn plain(path: PathBuf) -> Result<bool, ScriptFolderError> {
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.is_file() => Ok(true),
+        Ok(_) => Err(ScriptFolderError::NotPlain(path)),
+        Err(_) => Ok(false),
+    }
+}
+
 fn is_below(relative: &Path) -> bool {
     !relative.as_os_str().is_empty()
         && relative.components().all(|part| matches!(part, Component::Normal(_)))
@@ -240,6 +256,10 @@ fn name(path: &Path) -> Result<String, ScriptFolderError> {
 fn sha256_of(folder: &Path) -> Result<String, ScriptFolderError> {
     let mut lines = String::new();
     for item in items(folder)? {
+        if item.folder {
+            lines.push_str(&format!("{:?} folder\n", item.relative));
+            continue;
+        }
         let hash = sha256_file(&item.path).map_err(cannot(&item.path))?;
         lines.push_str(&format!("{:?} {} {hash}\n", item.relative, item.executable));
     }
@@ -259,23 +279,33 @@ fn items(folder: &Path) -> Result<Vec<Item>, ScriptFolderError> {
             source: e.into(),
         })?;
         let kind = entry.file_type();
-        if kind.is_dir() && entry.depth() <= MAX_DEPTH {
+        if kind.is_dir() && entry.depth() > MAX_DEPTH {
+            return Err(ScriptFolderError::TooDeep(entry.into_path()));
+        }
+        if entry.depth() == 0 {
             continue;
         }
-        if kind.is_dir() {
+        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_owned();
+        // What holds something is there with that: in order of name it comes right behind.
+        let is_parent = |item: &mut Item| item.folder && relative.starts_with(&item.relative);
+        items.pop_if(is_parent);
+        if items.len() >= MAX_FILES {
             return Err(too_large());
+        }
+        if kind.is_dir() {
+            items.push(Item { path: entry.into_path(), relative, executable: false, folder: true });
+            continue;
         }
         if !kind.is_file() {
             return Err(ScriptFolderError::NotPlain(entry.into_path()));
         }
         let meta = entry.metadata().map_err(|e| cannot(entry.path())(e.into()))?;
         bytes = bytes.saturating_add(meta.len());
-        if bytes > MAX_BYTES || items.len() >= MAX_FILES {
+        if bytes > MAX_BYTES {
             return Err(too_large());
         }
-        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_owned();
         let executable = meta.permissions().mode() & 0o100 != 0;
-        items.push(Item { path: entry.into_path(), relative, executable });
+        items.push(Item { path: entry.into_path(), relative, executable, folder: false });
     }
     Ok(items)
 }
@@ -360,6 +390,34 @@ mod tests {
         }
     }
 
+    /// A program may want to write where its author made room.
+    #[test]
+    fn empty_folders_are_copied_and_counted() {
+        let (root, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let script = Script { folder: folder(root.path()) };
+        let before = script.sha256().unwrap();
+        for name in
+            ["evaluation_code/deep/empty/within", "evaluation_code/deep-er", "task_context/out"]
+        {
+            fs::create_dir_all(script.folder.join(name)).unwrap();
+        }
+        let hash = script.sha256().unwrap();
+        assert_ne!(hash, before);
+        script.copy_whole(to.path(), &hash).unwrap();
+        assert!(to.path().join("evaluation_code/deep/empty/within").is_dir());
+        assert!(to.path().join("evaluation_code/deep-er").is_dir());
+        assert!(!to.path().join("__pycache__").exists());
+        let context = tempfile::tempdir().unwrap();
+        script.copy_context(context.path()).unwrap();
+        assert_eq!(names(context.path()), ["README.md", "out"]);
+    }
+
+    fn make_fifo(path: &Path) {
+        let _ = fs::remove_file(path);
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    }
+
     #[test]
     fn what_cannot_be_a_benchmark_is_told() {
         let told = |change: fn(&Path)| {
@@ -384,5 +442,14 @@ mod tests {
             file.set_len(MAX_BYTES + 1).unwrap();
         });
         assert!(large.contains("256 MiB"), "{large}");
+        let deep = told(|dir| fs::create_dir_all(dir.join("d/".repeat(70))).unwrap());
+        assert!(deep.contains("more than 32 folders deep") && !deep.contains("MiB"), "{deep}");
+        for name in [EVALUATE, NAME] {
+            let fifo = told(match name {
+                EVALUATE => |dir| make_fifo(&dir.join(EVALUATE)),
+                _ => |dir| make_fifo(&dir.join(NAME)),
+            });
+            assert!(fifo.contains(&format!("{name} is not a plain file")), "{fifo}");
+        }
     }
 }

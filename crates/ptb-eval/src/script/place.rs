@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ptb_core::registry::Script;
-use ptb_infer::{PythonHome, device_environment, gpu_devices};
+use ptb_infer::{PythonHome, device_environment, gpu_devices, write_lscpu};
 use ptb_sandbox::{Access, Identity, WallSpec, give_to_agent};
 use ptb_tasks::data::hub::HubCache;
 use tempfile::TempDir;
@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 use super::ScriptSpec;
 use super::error::ScriptError;
 use super::subject::Subject;
+use crate::error::EvalError;
 
 /// Where things lie behind the wall. Programs tell a model's family by words in its path before they look into it: no
 /// path here holds one.
@@ -24,7 +25,10 @@ const OUT: &str = "/opt/evaluation/out";
 const HUB: &str = "/opt/evaluation/hub";
 const DATASETS: &str = "/opt/evaluation/datasets";
 const KEPT_DATASETS: &str = "/opt/evaluation/kept-datasets";
+const BIN: &str = "/opt/evaluation/bin";
 const RESULT: &str = "metrics.json";
+/// What places are called, in the evaluation's own folder.
+const SCRATCH: &str = "script-place-";
 
 const GIB: u64 = 1 << 30;
 /// Largest file that a program may write.
@@ -33,42 +37,53 @@ const FILE_BYTES: u64 = 8 * GIB;
 const PROCESSES: u64 = 32_768;
 /// Time between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(10);
+/// File systems in memory are this part of the machine's each, at most.
+const SHARE: u64 = 4;
 /// Files of a cache of datasets that are made to look writable.
 const MAX_LINKS: usize = 20_000;
 
 /// A place that is ready.
 pub(super) struct Place {
-    scratch: TempDir,
+    path: PathBuf,
+    /// Removed with what was left in it.
+    _scratch: TempDir,
 }
 
 impl Place {
-    /// Makes the directories and fills them.
+    /// Makes the directories and fills them, in the evaluation's folder.
     pub(super) fn new(
         spec: &ScriptSpec,
         script: &Script,
         subject: &mut Subject,
-    ) -> Result<Self, ScriptError> {
-        let scratch = tempfile::Builder::new().prefix("ptb-script-").tempdir();
+    ) -> Result<Self, EvalError> {
+        clear(&spec.out);
+        let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&spec.out);
         let scratch = scratch.map_err(ScriptError::place("making a directory"))?;
-        let place = Self { scratch };
-        for name in ["work", "out", "copies", "datasets"] {
+        // A wall takes absolute paths.
+        let path = scratch.path().canonicalize();
+        let path = path.map_err(ScriptError::place("finding a directory"))?;
+        let place = Self { path, _scratch: scratch };
+        for name in ["work", "out", "copies", "datasets", "bin"] {
             fs::create_dir(place.at(name)).map_err(ScriptError::place("making a directory"))?;
         }
-        script.copy_whole(&place.at("work"), &spec.benchmark.sha256)?;
-        script.write_templates(&place.at("templates"))?;
-        subject.make_readable(&place.at("copies"))?;
+        let folder = |e| EvalError::from(ScriptError::from(e));
+        script.copy_whole(&place.at("work"), &spec.benchmark.sha256).map_err(folder)?;
+        script.write_templates(&place.at("templates")).map_err(folder)?;
+        subject.make_ready(&place.at("copies"))?;
+        write_lscpu(&place.at("bin")).map_err(ScriptError::place("writing lscpu"))?;
         if let Some(kept) = datasets() {
             mirror(&kept, &place.at("datasets"))
                 .map_err(ScriptError::place("preparing the cache of datasets"))?;
         }
         for name in ["work", "out", "datasets"] {
-            give_to_agent(&place.at(name), Identity::for_this_process())?;
+            give_to_agent(&place.at(name), Identity::for_this_process())
+                .map_err(ScriptError::from)?;
         }
         Ok(place)
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.path.join(name)
     }
 
     /// Where its result is found, outside.
@@ -89,22 +104,26 @@ impl Place {
         wall.deadline = Some(spec.time);
         wall.limits.processes = PROCESSES;
         wall.limits.file_bytes = Some(FILE_BYTES);
-        wall.sizes.tmp = 16 * GIB;
-        wall.sizes.home = 16 * GIB;
-        wall.sizes.shm = 32 * GIB;
+        let most = memory().map_or(u64::MAX, |bytes| bytes / SHARE);
+        wall.sizes.tmp = most.min(16 * GIB);
+        wall.sizes.home = most.min(16 * GIB);
+        wall.sizes.shm = most.min(32 * GIB);
         wall.env.extend(device_environment());
         for (key, value) in ENVIRONMENT {
             wall.env.insert(key.to_owned(), value.to_owned());
         }
         // An evaluation starts programs of its own environment (`vllm`).
+        let mut path = BIN.to_owned();
         if let Some(bin) = python.program.parent() {
-            let old = wall.env.remove("PATH").unwrap_or_default();
-            wall.env.insert("PATH".to_owned(), format!("{}:{old}", bin.display()));
+            path = format!("{path}:{}", bin.display());
         }
+        let old = wall.env.remove("PATH").unwrap_or_default();
+        wall.env.insert("PATH".to_owned(), format!("{path}:{old}"));
+        wall = wall.bind_read(self.at("bin"), BIN);
         wall = wall.bind_read(self.at("templates"), TEMPLATES);
         wall = wall.bind(self.at("out"), OUT, Access::Write);
         wall = wall.bind(self.at("datasets"), DATASETS, Access::Write);
-        for (name, file) in &subject.files {
+        for (name, file) in subject.files() {
             wall = wall.bind_read(file, Path::new(MODEL).join(name));
         }
         for place in &python.places {
@@ -122,8 +141,27 @@ impl Place {
     }
 }
 
+/// Removes what an evaluation that was killed has left of its place. Nobody else evaluates into the same folder; who
+/// did would find no result, rather than another's.
+fn clear(out: &Path) {
+    for entry in fs::read_dir(out).into_iter().flatten().flatten() {
+        let is_place = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+        if is_place && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Bytes of the machine's memory, where the kernel says.
+fn memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
 /// Nothing is fetched or told to anybody, and nothing of the machine's user is read.
-const ENVIRONMENT: [(&str, &str); 11] = [
+const ENVIRONMENT: [(&str, &str); 14] = [
     ("HF_HUB_CACHE", HUB),
     ("HF_DATASETS_CACHE", DATASETS),
     ("HF_HUB_OFFLINE", "1"),
@@ -131,6 +169,10 @@ const ENVIRONMENT: [(&str, &str); 11] = [
     ("TRANSFORMERS_OFFLINE", "1"),
     ("HF_HUB_DISABLE_TELEMETRY", "1"),
     ("DO_NOT_TRACK", "1"),
+    ("VLLM_NO_USAGE_STATS", "1"),
+    ("VLLM_DO_NOT_TRACK", "1"),
+    // Without a network it cannot find its own address.
+    ("VLLM_HOST_IP", "127.0.0.1"),
     ("PYTHONUNBUFFERED", "1"),
     ("PYTHONDONTWRITEBYTECODE", "1"),
     ("PYTHONNOUSERSITE", "1"),

@@ -9,6 +9,8 @@ use super::error::ScriptError;
 
 /// Largest result that is read.
 const MAX_BYTES: u64 = 1 << 20;
+/// Deepest nesting of a result: it stands inside of other files, whose readers have bounds.
+const MAX_DEPTH: usize = 32;
 /// Keys under which programs tell the number of samples.
 const COUNTS: [&str; 5] = ["n", "samples", "n_samples", "n_examples", "total_samples"];
 const FORM: &str =
@@ -45,6 +47,9 @@ pub(super) fn read(path: &Path) -> Result<Written, ScriptError> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Written, ScriptError> {
+    if depth(bytes) > MAX_DEPTH {
+        return Err(fault(format!("wrote a result nested deeper than {MAX_DEPTH}")));
+    }
     let whole: Value = serde_json::from_slice(bytes).map_err(|e| {
         // Python's json writes these words, which are no JSON.
         let text = String::from_utf8_lossy(bytes);
@@ -61,6 +66,24 @@ fn parse(bytes: &[u8]) -> Result<Written, ScriptError> {
         object.get("stderr").and_then(Value::as_f64).filter(|s| s.is_finite() && *s >= 0.0);
     let stderr = stderr.unwrap_or_else(|| widest(accuracy, n));
     Ok(Written { accuracy, stderr, n, whole })
+}
+
+/// How deep lists and objects of a text are nested, by its brackets outside of strings.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 fn accuracy(object: &Map<String, Value>) -> Result<f64, ScriptError> {
@@ -122,6 +145,18 @@ mod tests {
         ] {
             let told = told(text);
             assert!(told.contains(part) && told.contains("hint: "), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_told() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"accuracy": 1, "text": "[[\"[[{{", "x": {open}{close}}}"#)
+        };
+        assert!(parse(nested(31).as_bytes()).is_ok());
+        for depth in [32, 127, 100_000] {
+            assert!(told(&nested(depth)).contains("nested deeper than 32"), "{depth}");
         }
     }
 

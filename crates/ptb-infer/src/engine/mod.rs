@@ -19,7 +19,9 @@ use serde::Serialize;
 pub use builtin::Builtin;
 pub use error::{Fault, FaultClass, Shortfall, StartError};
 pub use output::{Output as ProcessOutput, tidy};
-pub use server::{PythonHome, PythonServer, device_environment, gpu_devices};
+pub use server::{
+    PythonHome, PythonServer, ShownModel, device_environment, gpu_devices, write_lscpu,
+};
 pub use url::Url;
 
 use crate::client::{Client, Endpoint, InferError};

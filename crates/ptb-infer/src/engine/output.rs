@@ -1,4 +1,4 @@
-//! What a server prints: its end is kept for messages, its beginning goes to the log.
+//! What a server prints: its end is kept for messages; its beginning and its end go to the log.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 /// Bytes kept for messages. Servers of several processes print their reason well before their end.
 const TAIL: usize = 128 << 10;
-/// Bytes of a server's log file.
+/// Bytes of the beginning that a log file holds; behind them come those of the end.
 const LOG_LIMIT: u64 = 16 << 20;
 
 /// A server's output, collected in the background until its streams end.
@@ -27,6 +27,8 @@ struct Kept {
     tail: VecDeque<u8>,
     log: Option<File>,
     written: u64,
+    /// Bytes behind those that were written.
+    over: u64,
 }
 
 impl fmt::Debug for Kept {
@@ -41,7 +43,7 @@ impl Output {
         // Behind what an earlier start has left: it may tell why there is another one.
         let open = |path: &Path| File::options().create(true).append(true).open(path);
         let log = log.and_then(|path| open(path).ok());
-        let kept = Kept { tail: VecDeque::new(), log, written: 0 };
+        let kept = Kept { tail: VecDeque::new(), log, written: 0, over: 0 };
         Self { kept: Arc::new(Mutex::new(kept)), readers: Vec::new() }
     }
 
@@ -67,6 +69,11 @@ impl Output {
         while !read() && begin.elapsed() < Duration::from_secs(1) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        if read()
+            && let Ok(mut kept) = self.kept.lock()
+        {
+            kept.close();
+        }
         self.so_far()
     }
 }
@@ -82,13 +89,35 @@ async fn read(mut stream: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>) {
 
 impl Kept {
     fn take(&mut self, bytes: &[u8]) {
-        if let Some(file) = self.log.as_mut().filter(|_| self.written < LOG_LIMIT) {
-            let _ = file.write_all(bytes);
-            self.written += bytes.len() as u64;
+        if let Some(file) = self.log.as_mut() {
+            let room = usize::try_from(LOG_LIMIT - self.written).unwrap_or(usize::MAX);
+            let (begins, rest) = bytes.split_at(room.min(bytes.len()));
+            let _ = file.write_all(begins);
+            self.written += begins.len() as u64;
+            self.over += rest.len() as u64;
         }
         self.tail.extend(bytes);
         let over = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..over);
+    }
+
+    /// Ends the log with the end of what was printed, and says how much lies between.
+    fn close(&mut self) {
+        let Some(mut file) = self.log.take().filter(|_| self.over > 0) else { return };
+        let end = self.over.min(self.tail.len() as u64);
+        let left_out = self.over - end;
+        if left_out > 0 {
+            let _ = writeln!(file, "\n[... {left_out} bytes are left out here ...]");
+        }
+        let skipped = self.tail.len() - usize::try_from(end).unwrap_or(0);
+        let end: Vec<u8> = self.tail.iter().copied().skip(skipped).collect();
+        let _ = file.write_all(&end);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -129,6 +158,36 @@ mod tests {
         assert_eq!(tidy("\u{1b}[", 9), "");
         let long = tidy(&"é".repeat(500), 200);
         assert_eq!(long.chars().count(), 203);
+    }
+
+    #[tokio::test]
+    async fn a_log_has_beginning_and_end_and_says_what_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = LOG_LIMIT as usize;
+        for (more, left_out) in [(0, None), (9, None), (TAIL, None), (TAIL + 7, Some(7))] {
+            let log = dir.path().join(more.to_string());
+            let mut output = Output::new(Some(&log));
+            let text = [vec![b'a'; limit], vec![b'b'; more]].concat();
+            output.collect(Some(std::io::Cursor::new(text.clone())));
+            // With a server whose log is read while it runs, the log ends when it is dropped.
+            match left_out {
+                None => drop(output.whole().await),
+                Some(_) => {
+                    while !output.readers.iter().all(JoinHandle::is_finished) {
+                        tokio::task::yield_now().await;
+                    }
+                    drop(output);
+                }
+            }
+            let read = std::fs::read(&log).unwrap();
+            let Some(left_out) = left_out else {
+                assert!(read == text, "{more}");
+                continue;
+            };
+            let mark = format!("\n[... {left_out} bytes are left out here ...]\n").into_bytes();
+            let whole = [&text[..limit], &mark, &text[limit + left_out..]].concat();
+            assert!(read == whole, "{more}");
+        }
     }
 
     #[tokio::test]

@@ -51,11 +51,13 @@ impl Run<'_> {
         &self,
         model_dir: PathBuf,
         links: Links,
+        base: PathBuf,
         out: PathBuf,
     ) -> Result<(), StageFailure> {
         let (benchmark, limit) = (self.spec().benchmark.clone(), self.spec().limit);
         let time = ScriptSpec::time_from_env().map_err(harness)?;
-        let spec = ScriptSpec { benchmark, model_dir, links, limit, time, out };
+        let base = Some(base);
+        let spec = ScriptSpec { benchmark, model_dir, links, base, limit, time, out };
         let (progress, slug) = (Arc::clone(&self.context.progress), self.store.record.slug.clone());
         let tell = move |told: Told| progress(&slug, told.into());
         evaluate_script(spec, &tell, &self.context.cancel).await.map(drop).map_err(failure)
@@ -66,7 +68,7 @@ impl Run<'_> {
         let ((model, links), base) = (self.submitted()?, self.base()?);
         let out = self.dir().eval("final");
         if spec.benchmark.value.script().is_some() {
-            return self.by_script(model, links, out).await;
+            return self.by_script(model, links, base, out).await;
         }
         let grading = spec.grader.clone().map(|choice| GraderSpec::from_env(choice, PATIENCE));
         let eval = EvalSpec {

@@ -24,21 +24,29 @@ pub(super) fn samples(
         "built-in" => "the benchmark's file",
         file => file,
     };
+    let fail = |line: usize, reason: String| TaskError::Record {
+        path: path.to_owned(),
+        line,
+        reason,
+        hint: format!("correct the line, or the fields that [data] in {place} names"),
+    };
+    let mut lines = Vec::with_capacity(records.len());
     for (line, record) in records {
-        let fail = |reason: String| TaskError::Record {
-            path: path.to_owned(),
-            line,
-            reason,
-            hint: format!("correct the line, or the fields that [data] in {place} names"),
-        };
-        let sample = sample(&benchmark.value, line, record).map_err(fail)?;
-        check(&benchmark.value.scorer, &sample).map_err(|e| fail(e.without_hint()))?;
+        let sample = sample(&benchmark.value, line, record).map_err(|e| fail(line, e))?;
         if let Some(before) = lines_of.insert(sample.id.clone(), line) {
-            return Err(fail(format!("the id `{}` is that of line {before} as well", sample.id)));
+            return Err(fail(
+                line,
+                format!("the id `{}` is that of line {before} as well", sample.id),
+            ));
         }
+        lines.push(line);
         samples.push(sample);
     }
+    // First what is wrong everywhere: a name, not the line that misses it.
     unknown_field(benchmark, path, &samples)?;
+    for (sample, line) in samples.iter().zip(lines) {
+        check(&benchmark.value.scorer, sample).map_err(|e| fail(line, e.without_hint()))?;
+    }
     Ok(samples)
 }
 
@@ -55,7 +63,10 @@ fn unknown_field(
         Some(field) if !samples.is_empty() => Err(TaskError::Read {
             path: path.to_owned(),
             reason: format!("no record has the field `{field}`, which [scorer] names"),
-            hint: format!("correct the name in {}", benchmark.source),
+            hint: format!(
+                "`required` and `forbidden` name fields of the records, which hold the patterns: correct the name in {}",
+                benchmark.source
+            ),
         }),
         _ => Ok(()),
     }

@@ -1,12 +1,12 @@
 //! `ptb eval`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ptb_core::failure::ExitCode;
-use ptb_core::files::write_json;
+use ptb_core::files::{write_json, write_json_line};
 use ptb_core::registry::{
-    Architecture, Asking, Benchmark, ChosenGrader, Entry, PromptForm, Registry,
+    Architecture, Asking, Benchmark, ChosenGrader, Entry, PromptForm, Registry, Weights,
 };
 use ptb_core::run::Metrics;
 use ptb_eval::{
@@ -24,7 +24,7 @@ use crate::args::{EvalArgs, GraderArgs};
 use crate::fault::{Fault, Outcome};
 use crate::{print, progress, signals};
 
-pub(super) const NOT_KEPT: &str = "the evaluation was stopped; hint: with --out DIR answers are kept, and the same command goes on";
+const NOT_KEPT: &str = "the evaluation was stopped; hint: with --out DIR answers are kept, and the same command goes on";
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     check(args)?;
@@ -35,13 +35,17 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
         Some(_) => {
             let model = registry.model(&args.model).map_err(Fault::file)?;
             note_other_network(args, &model.value.architecture);
-            eval_script::run(args, benchmark, scratch.path())?
+            eval_script::run(args, benchmark, base_of(&model.value.base))?
         }
         None => measure(args, spec(args, &registry, benchmark, scratch.path())?)?,
     };
     if let Some(file) = &args.json_output_file {
         let file = std::path::absolute(file).map_err(Fault::harness)?;
-        write_json(&file, &metrics).map_err(Fault::harness)?;
+        let written = match metrics.script {
+            Some(_) => write_json_line(&file, &metrics),
+            None => write_json(&file, &metrics),
+        };
+        written.map_err(Fault::harness)?;
     }
     if args.json {
         let mut value = json!({ "schema": 1 });
@@ -107,12 +111,7 @@ fn spec(
     let model = registry.model(&args.model).map_err(Fault::file)?;
     let template = model.value.chat.template_for(benchmark.value.has_tools());
     let chat_template = registry.chat_template(template).map_err(Fault::file)?.value.clone();
-    let base = weights_dir(&model.value.base);
-    if let Err(e) = &base {
-        print::err(&format!(
-            "note: the model's own tokenizer is used, because the base model is not here ({e})"
-        ));
-    }
+    let base = base_of(&model.value.base);
     note_other_network(args, &model.value.architecture);
     let evaluate = &benchmark.value.evaluate;
     let seeds = if args.seeds.is_empty() { evaluate.seeds.clone() } else { args.seeds.clone() };
@@ -134,7 +133,7 @@ fn spec(
         asking: asking(args, registry)?,
         model_dir: args.model_path.clone(),
         links: Links::Follow,
-        tokenizer_dir: base.ok().map(|(dir, _)| dir),
+        tokenizer_dir: base,
         seeds,
         limit: args.limit.map(|n| n as usize),
         max_tokens: args.max_tokens.unwrap_or(benchmark.value.generation.max_tokens),
@@ -142,6 +141,17 @@ fn spec(
         out: args.out.clone().unwrap_or_else(|| scratch.to_owned()),
         benchmark,
     })
+}
+
+/// The base model's folder, where it can be had.
+fn base_of(base: &Weights) -> Option<PathBuf> {
+    let found = weights_dir(base).map(|(dir, _)| dir);
+    if let Err(e) = &found {
+        print::err(&format!(
+            "note: the model's own tokenizer is used, because the base model is not here ({e})"
+        ));
+    }
+    found.ok()
 }
 
 /// Who grades, where a language model does.

@@ -5,6 +5,7 @@
 
 pub(crate) mod processes;
 pub(crate) mod runs;
+pub(crate) mod scripts;
 pub(crate) mod server;
 
 use std::fs;

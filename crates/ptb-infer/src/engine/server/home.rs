@@ -2,7 +2,7 @@
 //! shows the interpreter, its packages and the GPUs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::python::{find, inspect_python};
 use super::{Product, gpu, sandbox};
@@ -49,6 +49,15 @@ fn in_words(e: StartError) -> String {
 /// Device files of the GPUs on this machine, all that a program needs to use them.
 pub fn gpu_devices() -> Vec<PathBuf> {
     gpu::devices()
+}
+
+/// Writes an `lscpu` into a folder that a wall shows: vLLM on processors asks for it, and it reads `/sys`, which is
+/// not there behind one.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn write_lscpu(bin: &Path) -> std::io::Result<()> {
+    sandbox::write_lscpu(bin)
 }
 
 /// Variables of this process that say which devices to use and how. Keys, proxies and tokens are not among them.

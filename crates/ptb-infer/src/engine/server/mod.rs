@@ -10,6 +10,7 @@ mod home;
 mod model;
 mod python;
 mod sandbox;
+mod shown;
 mod transformers;
 mod vllm;
 
@@ -22,10 +23,11 @@ use super::{Engine, Isolation, Launched, Running, Sandboxing, ServeSpec, StartEr
 use crate::client::Endpoint;
 use crate::memory;
 use gpu::Gpu;
-pub use home::{PythonHome, device_environment, gpu_devices};
+pub use home::{PythonHome, device_environment, gpu_devices, write_lscpu};
 use model::Shown;
 use python::Installation;
 use sandbox::Prepared;
+pub use shown::ShownModel;
 
 /// What a server is called and how it is had.
 #[derive(Debug)]

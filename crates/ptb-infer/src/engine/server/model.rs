@@ -15,7 +15,7 @@ use super::super::output::tidy;
 use super::super::{Fault, ServeSpec, StartError};
 
 const CONFIG: &str = "config.json";
-const GENERATION: &str = "generation_config.json";
+pub(super) const GENERATION: &str = "generation_config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const CONFIG_LIMIT: u64 = 1 << 20;
@@ -39,6 +39,20 @@ const TOKENIZER: [&str; 13] = [
 ];
 const VOCABULARIES: usize = 4;
 
+/// Members of a configuration that lead away from the files beside it: to code, to other weights, to another model.
+const LEADING_AWAY: [&str; 10] = [
+    "auto_map",
+    "custom_pipelines",
+    "transformers_weights",
+    "_name_or_path",
+    "name_or_path",
+    "base_model_name_or_path",
+    "speculators_config",
+    "speculative_config",
+    "quantization_config",
+    "compression_config",
+];
+
 /// Element types that the servers compute with, as a configuration names them.
 const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
 
@@ -59,6 +73,8 @@ pub(super) struct Shown {
     pub(super) vision: bool,
     /// Whether the tokenizer is the model's own.
     pub(super) own_tokenizer: bool,
+    /// What `generation_config.json` says, where there is one.
+    pub(super) sampling: Option<GenerationConfig>,
 }
 
 /// Looks through the directories. What can be said of a model without a server is said here: files that are
@@ -100,7 +116,10 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
                 let text = dir.read(name, CONFIG_LIMIT)?;
                 let value: Value = serde_json::from_slice(&text).unwrap_or_default();
                 add_texts(&value, &mut texts);
-                files.insert(name.to_owned(), located(&dir, name)?);
+                match name {
+                    CONFIG => drop(written.insert(CONFIG, staying(value))),
+                    _ => drop(files.insert(name.to_owned(), located(&dir, name)?)),
+                }
             }
         }
     }
@@ -124,7 +143,20 @@ pub(super) fn collect(engine: &'static str, spec: &ServeSpec) -> Result<Shown, S
         positions: find("max_position_embeddings").and_then(Value::as_u64),
         vision,
         own_tokenizer,
+        sampling: dir.has(GENERATION).then_some(sampling),
     })
+}
+
+/// A configuration of an architecture that we do not know, without what leads away, on any level.
+fn staying(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(name, _)| !LEADING_AWAY.contains(&name.as_str()))
+            .map(|(name, value)| (name, staying(value)))
+            .collect(),
+        other => other,
+    }
 }
 
 /// Bytes of the tensors that the architecture uses: others need no room on a GPU.
@@ -199,7 +231,17 @@ fn weight_files(dir: &ModelDir) -> Result<Vec<String>, StartError> {
     let mut names: Vec<String> = shards.map(str::to_owned).chain([INDEX.to_owned()]).collect();
     names.sort();
     names.dedup();
-    Ok(names)
+    // By its name it would be taken for something else than weights.
+    match names.iter().find(|name| !name.ends_with(".safetensors") && *name != INDEX) {
+        Some(name) => Err(StartError::Model {
+            message: format!(
+                "{} names weights in `{}`\nhint: files of weights end with .safetensors",
+                dir.path().join(INDEX).display(),
+                tidy(name, 80)
+            ),
+        }),
+        None => Ok(names),
+    }
 }
 
 fn add_tokenizer(
@@ -406,6 +448,44 @@ mod tests {
         let read = |dir: &Path| Config::read(&ModelDir::open_with(dir, Links::Inside).unwrap());
         assert_eq!(read(into.path()).unwrap(), read(dir.path()).unwrap());
         assert_eq!(shown.files[CONFIG], into.path().join(CONFIG));
+    }
+
+    /// What an unknown architecture's configuration says is kept, but for what names other files.
+    #[test]
+    fn nothing_leads_away_from_the_files_that_are_shown() {
+        let dir = model();
+        configure(dir.path(), "architectures", json!(["Grand"]));
+        for key in LEADING_AWAY {
+            configure(dir.path(), key, json!({ "AutoModel": "x", "verifier": "y" }));
+        }
+        configure(dir.path(), "text_config", json!({ "depth": 3, "auto_map": { "a": "b" } }));
+        let shown = collect("vllm", &ServeSpec::new(dir.path())).unwrap();
+        let config = shown.written[CONFIG].to_string();
+        assert!(LEADING_AWAY.iter().all(|key| !config.contains(key)), "{config}");
+        assert_eq!(shown.written[CONFIG]["text_config"], json!({ "depth": 3 }));
+        assert!(config.contains("Grand") && !shown.files.contains_key(CONFIG));
+    }
+
+    #[test]
+    fn weights_are_called_weights() {
+        let dir = model();
+        let weights = std::fs::read(dir.path().join(SINGLE)).unwrap();
+        std::fs::remove_file(dir.path().join(SINGLE)).unwrap();
+        for (name, fits) in [("a.safetensors", true), ("adapter_config.json", false)] {
+            std::fs::write(dir.path().join(name), &weights).unwrap();
+            let opened = ModelDir::open(dir.path()).unwrap();
+            let map: BTreeMap<String, &str> = {
+                let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+                let header: Value = serde_json::from_slice(&weights[8..8 + length]).unwrap();
+                let names = header.as_object().unwrap().keys().filter(|k| *k != "__metadata__");
+                names.map(|k| (k.clone(), name)).collect()
+            };
+            let index = json!({ "metadata": {}, "weight_map": map });
+            std::fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
+            let found = weight_files(&opened);
+            assert_eq!(found.is_ok(), fits, "{found:?}");
+            assert_eq!(collect("vllm", &ServeSpec::new(dir.path())).is_ok(), fits);
+        }
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn scratch() -> std::io::Result<TempDir> {
 
 /// vLLM on processors asks `lscpu` for the cores, which reads `/sys`; there is none behind the wall. This
 /// one says what the machine's own says out here.
-fn write_lscpu(bin: &Path) -> std::io::Result<()> {
+pub(super) fn write_lscpu(bin: &Path) -> std::io::Result<()> {
     let mut command = Command::new("lscpu");
     command.args(["--json", "--extended=CPU,CORE,NODE", "--online"]).stderr(Stdio::null());
     let asked = command.output().ok().filter(|output| output.status.success());
