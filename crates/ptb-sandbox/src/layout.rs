@@ -31,7 +31,8 @@ pub(crate) const COVERED: [&str; 5] =
 
 /// Entries of `/etc` shown read-only where they exist. Public parts of certificate stores, how
 /// libraries and names are found, what the system is; nothing that configures a person's tools.
-pub(crate) const ETC: [&str; 31] = [
+/// `profile` is not among them: it would set another PATH for the login shells that some scaffolds use.
+pub(crate) const ETC: [&str; 30] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -57,7 +58,6 @@ pub(crate) const ETC: [&str; 31] = [
     "pki/tls/cert.pem",
     "pki/tls/certs",
     "pki/tls/openssl.cnf",
-    "profile",
     "protocols",
     "redhat-release",
     "services",

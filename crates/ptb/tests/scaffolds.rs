@@ -201,7 +201,7 @@ fn one_that_stops_early_goes_on() {
         Turn::text("Enough."),
         Turn::run("echo more > more.txt"),
         Turn::text("Now it is enough."),
-        Turn::run("sleep 1000"),
+        Turn::run("while true; do sleep 1; done"),
     ]));
     let Some(trial) = Trial::new("claude", &api.url(), ", reprompt = 0.1", 0.012) else { return };
     let (answer, run) = trial.run();
