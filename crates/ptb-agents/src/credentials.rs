@@ -67,9 +67,9 @@ pub struct Connection {
     pub aux_models: Vec<String>,
     /// Whether the API's own tools are taken out of requests.
     pub strip_tools: bool,
-    /// Most US dollars of an attempt.
+    /// Most US dollars, over all attempts.
     pub spend_limit: Option<f64>,
-    /// Most tokens of an attempt.
+    /// Most tokens, over all attempts.
     pub token_limit: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! What the agent is told.
 
 use minijinja::{Environment, UndefinedBehavior, context};
-use ptb_core::cell::RunSpec;
+use ptb_core::cell::{AgentAction, RunSpec};
 use thiserror::Error;
 
 use crate::Places;
@@ -19,7 +19,7 @@ pub struct PromptError(String);
 pub fn prompt(spec: &RunSpec, places: &Places) -> Result<String, PromptError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment
+    let text = environment
         .render_str(
             spec.prompt.as_deref().unwrap_or(TEMPLATE),
             context! {
@@ -35,5 +35,10 @@ pub fn prompt(spec: &RunSpec, places: &Places) -> Result<String, PromptError> {
                 script => spec.benchmark.value.script().is_some(),
             },
         )
-        .map_err(|e| PromptError(format!("{e:#}")))
+        .map_err(|e| PromptError(format!("{e:#}")))?;
+    let note = match &spec.agent.action {
+        AgentAction::Command(agent) => agent.value.note.as_deref(),
+        _ => None,
+    };
+    Ok(note.map_or(text.clone(), |note| format!("{}\n\n{}\n", text.trim_end(), note.trim())))
 }

@@ -135,8 +135,8 @@ pub const COMMON_OPTIONS: [(&str, &str); 9] = [
     ("endpoint_key", "environment variable that holds the third party's key"),
     ("reprompt", "it is told to go on until fewer minutes than this remain"),
     ("server_tools", "keep, or strip: what the API's own tools (web search) may do"),
-    ("spend_limit", "most US dollars of an attempt"),
-    ("token_limit", "most tokens of an attempt"),
+    ("spend_limit", "most US dollars of a run"),
+    ("token_limit", "most tokens of a run"),
     ("version", "version of the scaffold, in place of the pinned one"),
 ];
 
