@@ -60,7 +60,6 @@ pub fn preflight(specs: &mut [RunSpec], results: &Path) -> Result<(), Preflight>
     }
     graders(specs)?;
     scripts(specs)?;
-    keys(specs)?;
     // A script brings what serves its models.
     let served = specs.iter().filter(|spec| spec.benchmark.value.script().is_none());
     let engines: BTreeSet<&str> = served.map(|spec| spec.engine.as_str()).collect();
@@ -119,25 +118,31 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
     Ok(())
 }
 
-/// Whether there is a key for each agent that needs one.
-fn keys(specs: &[RunSpec]) -> Result<(), Preflight> {
-    let agents: BTreeMap<&str, &RunSpec> =
-        specs.iter().map(|spec| (spec.agent.name.as_str(), spec)).collect();
-    agents.into_iter().try_for_each(|(name, spec)| match Connection::of(spec) {
-        Some(connection) => connection.key(name).map(drop).map_err(requirement),
-        None => Ok(()),
-    })
-}
-
-/// Installs the scaffolds of all specs: it may take minutes, of which `tell` is told.
+/// Whether there is a key for each agent of a run that is not done, and its scaffold, which is installed where it is not
+/// there: that may take minutes, of which `tell` is told. `places` are the runs' directories, in the order of the specs.
 ///
 /// # Errors
-/// What npm says, as a requirement that is missing.
-pub fn scaffolds(specs: &[RunSpec], tell: &dyn Fn(String)) -> Result<(), Preflight> {
+/// A key that is missing, or what npm says.
+pub fn agents(
+    specs: &[RunSpec],
+    places: &[PathBuf],
+    tell: &dyn Fn(String),
+) -> Result<(), Preflight> {
     let version = |spec: &RunSpec| spec.agent.options.get("version").cloned();
+    let open = specs.iter().zip(places).filter(|(_, place)| !is_done(place));
     let agents: BTreeMap<_, &RunSpec> =
-        specs.iter().map(|s| ((s.agent.name.as_str(), version(s)), s)).collect();
-    agents.into_values().try_for_each(|s| install_for(s, tell).map(drop).map_err(requirement))
+        open.map(|(s, _)| ((s.agent.name.as_str(), version(s)), s)).collect();
+    for ((name, _), spec) in agents {
+        if let Some(connection) = Connection::of(spec) {
+            connection.key(name).map_err(requirement)?;
+        }
+        install_for(spec, tell).map_err(requirement)?;
+    }
+    Ok(())
+}
+
+fn is_done(place: &Path) -> bool {
+    read_json::<RunRecord>(&RunDir::new(place).record()).is_ok_and(|record| record.is_done())
 }
 
 /// Whether scripts can be run here, and whether they are asked for what they can do.
@@ -188,12 +193,9 @@ pub async fn knock_graders(
     specs: &[RunSpec],
     places: &[PathBuf],
 ) -> Result<Vec<String>, Preflight> {
-    let done = |place: &Path| {
-        read_json::<RunRecord>(&RunDir::new(place).record()).is_ok_and(|record| record.is_done())
-    };
     let mut graders = BTreeMap::new();
     for (spec, place) in specs.iter().zip(places) {
-        if let Some(choice) = spec.grader.as_ref().filter(|_| !done(place)) {
+        if let Some(choice) = spec.grader.as_ref().filter(|_| !is_done(place)) {
             graders.insert(&choice.url, choice);
         }
     }

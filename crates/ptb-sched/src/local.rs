@@ -7,7 +7,7 @@ use futures::StreamExt;
 use ptb_core::cell::RunSpec;
 use ptb_core::run::RunDir;
 use ptb_runner::{
-    Context, Ended, Notice, Preflight, knock_graders, preflight, readable, run, scaffolds,
+    Context, Ended, Notice, Preflight, agents, knock_graders, preflight, readable, run,
 };
 
 use crate::experiment::Experiment;
@@ -50,7 +50,7 @@ pub async fn run_local(
         .collect();
     readable(places.iter().map(PathBuf::as_path))?;
     let tell = |line| (context.progress)(&experiment.name, Notice::Line(line));
-    tokio::task::block_in_place(|| scaffolds(&experiment.runs, &tell))?;
+    tokio::task::block_in_place(|| agents(&experiment.runs, &places, &tell))?;
     for line in knock_graders(&experiment.runs, &places).await? {
         tell(line);
     }
