@@ -204,7 +204,7 @@ fn one_that_stops_early_goes_on() {
         Turn::text("Now it is enough."),
         Turn::run("while true; do sleep 1; done"),
     ]));
-    let Some(trial) = Trial::new("claude", &api.url(), ", reprompt = 0.1", 0.012) else { return };
+    let Some(trial) = Trial::new("claude", &api.url(), ", reprompt = 0.1", 0.018) else { return };
     let (answer, run) = trial.run();
     assert_eq!(answer.code, 0, "{}", answer.shown());
     assert!(run.join("workspace/more.txt").is_file(), "{}", answer.shown());
@@ -244,4 +244,33 @@ fn an_outage_is_waited_out() {
     let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
     assert!(last.contains("First.") && last.contains("is back"), "{last}");
     assert_books(&json(&run.join("attempts/1/usage.json")), &api);
+}
+
+/// What the provider does not serve costs the agent nothing: the same command goes on in the same workspace.
+#[test]
+fn credit_that_is_gone_pauses_the_run() {
+    let api = ScriptedApi::start(Script::turns([
+        Turn::run("echo first > first.txt; cp -r \"$PTB_BASE_MODEL\" final_model"),
+        Turn::text("Finished."),
+    ]));
+    let Some(trial) = Trial::new("codex", &api.url(), "", 0.1) else { return };
+    // A scaffold that cannot go on with a session.
+    let text = fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../registry/agents/codex.toml"
+    ));
+    let text = text.unwrap();
+    let (before, rest) = text.split_once("resume = [").unwrap();
+    let after = rest.split_once("\n]\n").unwrap().1;
+    trial.place.write("registry/agents/codex.toml", format!("{before}{after}"));
+    api.fail_from_turn(1, Fault::CreditGone);
+    let (answer, run) = trial.run();
+    assert_eq!(answer.code, 4, "{}", answer.shown());
+    assert!(run.join("attempts/1/task/first.txt").is_file());
+    assert!(answer.shown().contains("the agent's provider"), "{}", answer.shown());
+    api.heal();
+    let again = Answer::of(&trial.place, trial.command().output().unwrap());
+    assert_eq!(again.code, 0, "{}", again.shown());
+    assert!(run.join("workspace/first.txt").is_file());
+    assert_no_key(&run);
 }

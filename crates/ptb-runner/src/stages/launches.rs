@@ -32,8 +32,8 @@ const SHORT_LAUNCHES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
-/// Of the time that a scaffold tried in vain before it gave up, so much is given back: what it had started in the
-/// background worked on.
+/// Of the time that scaffolds tried in vain before they gave up, so much is given back in all: what they had started in
+/// the background worked on, and who asks too often makes a provider refuse.
 const MOST_GIVEN_BACK: Duration = Duration::from_secs(600);
 
 /// What every launch of an attempt has in common.
@@ -97,19 +97,25 @@ impl Run<'_> {
                 format_hours_minutes(stage.attempt.clock.remaining())
             )
         };
-        let mut told = stage.attempt.continued.then(|| again(AFTER_BREAK));
-        let mut short = 0;
+        let continued = stage.attempt.continued && self.can_go_on();
+        let mut told = continued.then(|| again(AFTER_BREAK));
+        let (mut short, mut to_give_back) = (0, MOST_GIVEN_BACK);
         loop {
             let ended = self.launch(stage, door.as_deref_mut(), told.as_deref()).await?;
             short = if ended.ran_for < SHORT { short + 1 } else { 0 };
             let by_itself = matches!(ended.reason, EndReason::Exited(_) | EndReason::Signaled(_));
-            if !by_itself || self.context.cancel.is_cancelled() || short >= SHORT_LAUNCHES {
+            if !by_itself || self.context.cancel.is_cancelled() {
                 return Ok(ended);
             }
             let words = match self.fault_of_provider(door.as_deref()) {
+                // It says that it serves, and does not.
+                Some((_, message)) if short >= SHORT_LAUNCHES => return Err(failed(&message)),
+                None if short >= SHORT_LAUNCHES => return Ok(ended),
                 Some((since, message)) => {
-                    self.wait_for_provider(stage.attempt, door.as_deref(), (since, &message))
-                        .await?;
+                    let back = since.elapsed().min(to_give_back);
+                    to_give_back -= back;
+                    stage.attempt.clock.give_back(back).map_err(harness)?;
+                    self.wait_for_provider(stage.attempt, door.as_deref(), &message).await?;
                     AFTER_OUTAGE
                 }
                 None if self.uses_its_time(&ended, stage.attempt) => GO_ON,
@@ -205,18 +211,10 @@ impl Run<'_> {
         &mut self,
         attempt: &Attempt,
         door: Option<&ModelDoor>,
-        (since, message): (Instant, &str),
+        message: &str,
     ) -> Result<(), StageFailure> {
-        let failed = |why: String| StageFailure {
-            kind: FailureKind::Provider,
-            message: format!(
-                "the agent's provider: {why}; hint: the same command goes on where it was"
-            ),
-            retryable: true,
-        };
-        attempt.clock.give_back(since.elapsed().min(MOST_GIVEN_BACK)).map_err(harness)?;
         let (Some(api), true) = (door.and_then(ModelDoor::api), self.can_go_on()) else {
-            return Err(failed(message.to_owned()));
+            return Err(failed(message));
         };
         attempt.clock.stop().map_err(harness)?;
         let line =
@@ -234,7 +232,7 @@ impl Run<'_> {
                 // Only a paid request can tell whether there is money again.
                 Probe::Reachable if pause >= LONGEST_PAUSE => break,
                 Probe::Down { message, .. } if begun.elapsed() > PATIENCE => {
-                    return Err(failed(message));
+                    return Err(failed(&message));
                 }
                 Probe::Reachable | Probe::Down { .. } => pause = (pause * 2).min(LONGEST_PAUSE),
             }
@@ -292,6 +290,17 @@ impl Run<'_> {
             }
         }
         Ok(ended)
+    }
+}
+
+/// The provider's failure: the agent's work stays where it is.
+fn failed(why: &str) -> StageFailure {
+    StageFailure {
+        kind: FailureKind::Provider,
+        message: format!(
+            "the agent's provider: {why}; hint: the same command goes on where it was"
+        ),
+        retryable: true,
     }
 }
 
