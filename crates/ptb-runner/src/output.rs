@@ -113,3 +113,39 @@ impl Recorder {
         log.append(&OutputLine { seconds, stream: stream.to_owned(), text, more })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    /// What is kept of a text that comes in pieces of seven bytes.
+    async fn kept(text: &str, mask: Mask) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("output.jsonl");
+        let recorder = Recorder::open(&path, Instant::now(), mask).unwrap();
+        let (mut agent, harness) = tokio::io::duplex(7);
+        let (text, recording) = (text.to_owned(), recorder.record("out", harness));
+        let printing = async move {
+            agent.write_all(text.as_bytes()).await.unwrap();
+        };
+        let (recorded, ()) = tokio::join!(recording, printing);
+        recorded.unwrap();
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_not_kept_and_would_be_without_the_mask() {
+        let (key, coded) = ("marked-key-0123456789", "bWFya2VkLWtleS0wMTIzNDU2Nzg5");
+        let printed = format!("so {key} it is\n{{\"auth\": \"{coded}\"}}\nthe rest");
+        let mask = Mask::new([("KEY", key)]).unwrap();
+        let masked = kept(&printed, mask).await;
+        assert!(!masked.contains(key) && !masked.contains(&coded[4..24]), "{masked}");
+        assert!(
+            masked.contains("so [masked:KEY] it is") && masked.contains("the rest"),
+            "{masked}"
+        );
+        let open = kept(&printed, Mask::off()).await;
+        assert!(open.contains(key) && open.contains(coded), "{open}");
+    }
+}

@@ -20,8 +20,19 @@ use support::runs::{json, only_run, runs, score};
 use support::{Answer, Place, wall};
 
 /// Every subcommand there is.
-const COMMANDS: [&str; 9] =
-    ["run", "report", "show", "list", "eval", "score", "render", "serve-model", "random-model"];
+const COMMANDS: [&str; 11] = [
+    "run",
+    "report",
+    "show",
+    "trace",
+    "install",
+    "list",
+    "eval",
+    "score",
+    "render",
+    "serve-model",
+    "random-model",
+];
 
 fn snapshot(name: &str, answer: &Answer) {
     let filters = vec![

@@ -115,10 +115,41 @@ fn has(text: &[u8], needle: &str) -> bool {
     memchr::memmem::find(text, needle.as_bytes()).is_some()
 }
 
+/// The key as it is, in hexadecimal, and in base64 wherever in a longer text it stands.
+fn forms() -> Vec<String> {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    let hex: String = KEY.bytes().map(|b| format!("{b:02x}")).collect();
+    // What is before and behind it changes the outermost characters alone.
+    let inner = |before: usize| {
+        let text = BASE64_STANDARD.encode(format!("{}{KEY}", "x".repeat(before)));
+        text[4..text.len() - 4].to_owned()
+    };
+    [KEY.to_owned(), hex].into_iter().chain((0..3).map(inner)).collect()
+}
+
 fn assert_no_key(run: &Path) {
     for (path, text) in texts(run) {
-        assert!(!has(&text, KEY), "the key is in {}", path.display());
+        for form in forms() {
+            assert!(!has(&text, &form), "the key is in {} as {form}", path.display());
+        }
     }
+}
+
+/// What tokens cost by the list prices of input, cached input and output; Anthropic's cache writes cost 1.25 times the
+/// input for five minutes, and twice for an hour.
+fn cost(model: &str, tokens: &scripted_api::Tokens) -> f64 {
+    let [input, cached, output] = match model {
+        "claude-sonnet-4-5" => [3.0, 0.3, 15.0],
+        "gpt-5.2" => [1.75, 0.175, 14.0],
+        "gemini-2.5-pro" => [1.25, 0.125, 10.0],
+        other => panic!("{other} was not to be asked"),
+    };
+    let of = |tokens: u64, price: f64| tokens as f64 * price / 1e6;
+    of(tokens.input, input)
+        + of(tokens.cached, cached)
+        + of(tokens.cache_write_5m, 1.25 * input)
+        + of(tokens.cache_write_1h, 2.0 * input)
+        + of(tokens.output, output)
 }
 
 /// The gateway's books are the provider's.
@@ -128,7 +159,12 @@ fn assert_books(usage: &Value, api: &ScriptedApi) {
     let tokens = &usage["tokens"];
     assert_eq!(tokens["input"], total.all_input(), "{usage:#}");
     assert_eq!(tokens["cached_input"], total.cached, "{usage:#}");
+    assert_eq!(tokens["cache_write_5m"], total.cache_write_5m, "{usage:#}");
+    assert_eq!(tokens["cache_write_1h"], total.cache_write_1h, "{usage:#}");
     assert_eq!(tokens["output"], total.output, "{usage:#}");
+    let cost: f64 = ledger.by_model().iter().map(|(model, tokens)| cost(model, tokens)).sum();
+    let told = usage["cost_usd"].as_f64().unwrap();
+    assert!((told - cost).abs() < 1e-9, "{told} is not {cost}");
     let posted = api.requests().iter().filter(|r| r.method == "POST").count();
     assert!(usage["requests"].as_u64().unwrap() as usize >= posted, "{usage:#}");
     assert!(api.requests().iter().filter_map(|r| r.key()).all(|key| key == KEY));
