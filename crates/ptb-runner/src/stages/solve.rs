@@ -104,9 +104,21 @@ impl Run<'_> {
         if let Err(e) = attempt.clock.stop() {
             self.tell(Notice::Line(format!("the clock's journal is not complete: {e}")));
         }
+        let ended = self.ended(&attempt, ended, room).await;
+        // Last, because it takes room that the other records need more.
+        self.tell_trajectory().await?;
+        Ok((attempt, ended?))
+    }
+
+    /// Records how an attempt ended.
+    async fn ended(
+        &mut self,
+        attempt: &Attempt,
+        ended: Result<Ended, StageFailure>,
+        room: Room,
+    ) -> Result<AttemptEnd, StageFailure> {
         let seconds = attempt.clock.consumed().as_secs_f64();
         let ended = ended.and_then(|ended| word(&ended, &self.context.cancel));
-        self.tell_trajectory().await?;
         self.store.update(|record| record.solve_seconds = seconds).await?;
         if let Err(StageFailure { kind: FailureKind::Provider, message, .. }) = &ended {
             fs::write(attempt.dir.join(PAUSED), message).map_err(harness)?;
@@ -123,7 +135,7 @@ impl Run<'_> {
         let ended = AttemptEnd { end: end.clone(), code, seconds };
         self.store.write(&attempt.dir.join(END), &ended).await?;
         self.store.event("attempt", None, format!("ended: {end}"))?;
-        Ok((attempt, ended))
+        Ok(ended)
     }
 
     /// Writes what the agent did into the attempt's folder. Where that cannot be, it is told: the raw record is there.
