@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use ptb_core::names::nearest;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -108,7 +109,7 @@ impl<'de> Deserialize<'de> for Choice {
 
 #[derive(Deserialize)]
 struct AgentTable {
-    scaffold: String,
+    scaffold: Option<String>,
     model: Option<Axis<String>>,
     /// Whatever else is there is an option, which the scaffold's file knows or not.
     #[serde(flatten)]
@@ -135,8 +136,14 @@ impl<'de> Deserialize<'de> for AgentRef {
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AgentRef, A::Error> {
                 let table = AgentTable::deserialize(MapAccessDeserializer::new(map))?;
-                let models = table.model.map(|m| m.0).unwrap_or_default();
-                Ok(AgentRef { scaffold: table.scaffold, models, options: table.options })
+                let AgentTable { scaffold, model, options } = table;
+                let is_slip = |name: &&String| nearest(name, ["scaffold"]).is_some();
+                if let Some(slip) = options.keys().find(is_slip).filter(|_| scaffold.is_none()) {
+                    return Err(A::Error::unknown_field(slip, &["scaffold", "model"]));
+                }
+                let scaffold = scaffold.ok_or_else(|| A::Error::missing_field("scaffold"))?;
+                let models = model.map(|m| m.0).unwrap_or_default();
+                Ok(AgentRef { scaffold, models, options })
             }
         }
         deserializer.deserialize_any(Form)

@@ -67,6 +67,25 @@ fn bad_files_are_told_with_line_and_hint() {
         ),
         ("\"base\"", "", "agents is empty", "at least one"),
         ("\"base\"", "{ scafold = \"x\" }", "unknown field `scafold`", "did you mean `scaffold`?"),
+        (
+            "\"base\"",
+            "{ scaffold = \"claude\", modle = \"m\" }",
+            "this agent has no option `modle`",
+            "did you mean `model`?",
+        ),
+        (
+            "\"base\"",
+            "{ scaffold = \"claude\", model = \"m\", efort = \"low\" }",
+            "this agent has no option `efort`",
+            "did you mean `effort`?",
+        ),
+        (
+            "\"base\"",
+            "{ scaffold = \"claude\", model = \"m\", effort = \"hihg\" }",
+            "`effort` cannot be `hihg`",
+            "low, medium, high",
+        ),
+        ("\"base\"", "\"claude\"", "`claude` needs a model", "claude/MODEL"),
         ("\"base\"", "3", "invalid type: integer `3`", ""),
         ("hours = 1", "repeats = 0", "repeats is 0", "above 0"),
         (

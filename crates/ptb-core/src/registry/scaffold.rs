@@ -184,7 +184,7 @@ pub(super) fn option_fault(
     let common: Vec<&str> = common.filter(|common| agent.has(common)).collect();
     let names = || agent.options.keys().map(String::as_str).chain(common.iter().copied());
     if !common.contains(&name) {
-        let hint = match crate::names::nearest(name, names()) {
+        let hint = match crate::names::nearest(name, names().chain(["model", "scaffold"])) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names().next().is_none() => "it has no options".to_owned(),
             None => format!("it has {}", names().collect::<Vec<_>>().join(", ")),
