@@ -12,6 +12,7 @@ mod cache;
 mod call;
 mod client;
 mod error;
+pub mod http;
 mod key;
 mod level;
 pub mod mask;

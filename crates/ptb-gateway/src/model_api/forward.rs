@@ -1,11 +1,11 @@
 //! To the provider and back.
 
-use std::error::Error;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::{HeaderMap, Method, StatusCode};
+use ptb_llm::http;
 use ptb_llm::protocol::{Protocol, ProviderFault, Refused, Said};
 use reqwest::Url;
 
@@ -43,18 +43,13 @@ pub(super) fn client(
     upstream: &Upstream,
     bounds: &ApiBounds,
 ) -> Result<reqwest::Client, GatewayError> {
-    install_tls();
-    let mut builder = reqwest::Client::builder()
+    let builder = upstream
+        .client()
         .connect_timeout(bounds.connect_time)
         .read_timeout(bounds.silence)
         .tcp_nodelay(true)
         // A connection that the provider is about to close would cost a request.
-        .pool_idle_timeout(Duration::from_secs(30))
-        // Prompts and keys go to the server that was named and to no other.
-        .redirect(reqwest::redirect::Policy::none());
-    if upstream.is_local() {
-        builder = builder.no_proxy();
-    }
+        .pool_idle_timeout(Duration::from_secs(30));
     builder.build().map_err(|e| GatewayError::Client { why: chain(&e) })
 }
 
@@ -166,27 +161,11 @@ fn judged(status: StatusCode, body: &Bytes) -> Probe {
     }
 }
 
-/// The library's own text says little; the reason is at the end of its chain. Addresses are left out of it.
+/// Why a request failed.
 pub(super) fn chain(e: &reqwest::Error) -> String {
-    let mut source = e.source();
-    let mut words = Vec::new();
-    while let Some(inner) = source {
-        words.push(inner.to_string());
-        source = inner.source();
+    match http::reason(e) {
+        Some(reason) => reason.chars().take(300).collect(),
+        None if e.is_timeout() => "it was silent for too long".to_owned(),
+        None => "the request could not be sent".to_owned(),
     }
-    words.dedup();
-    match words.is_empty() {
-        true if e.is_timeout() => "it was silent for too long".to_owned(),
-        true => "the request could not be sent".to_owned(),
-        false => words.join(": ").chars().take(300).collect(),
-    }
-}
-
-/// TLS needs one provider of cryptography in the process; whoever comes first installs it.
-fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that the program has installed one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }

@@ -71,11 +71,9 @@ impl Upstream {
         self.root.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
     }
 
-    /// Whether it is this machine, to which no proxy leads.
-    pub(super) fn is_local(&self) -> bool {
-        let name = self.root.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let ip = name.parse::<std::net::IpAddr>();
-        name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    /// A client of it.
+    pub(super) fn client(&self) -> reqwest::ClientBuilder {
+        ptb_llm::http::client_for(&self.root)
     }
 }
 
@@ -148,8 +146,6 @@ mod tests {
             assert!(e.contains(why) && e.contains("hint: "), "{text}: {e}");
             assert!(!e.contains("user:secret"), "{e}");
         }
-        assert!(Upstream::parse("http://127.0.0.1:8/").unwrap().is_local());
-        assert!(!Upstream::parse("https://api.openai.com").unwrap().is_local());
         assert_eq!(Upstream::parse("http://[::1]:8/").unwrap().host(), "[::1]:8");
     }
 }

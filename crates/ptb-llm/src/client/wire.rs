@@ -1,7 +1,5 @@
 //! One request and its answer: to one address, with bounds, and with the key blotted out of whatever comes back.
 
-use std::error::Error;
-use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -12,7 +10,7 @@ use serde_json::Value;
 
 use super::Model;
 use super::fault::{Fault, shown};
-use crate::{Key, LlmError};
+use crate::{Key, LlmError, http};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
@@ -33,24 +31,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(model: &Model, request_time: Duration) -> Result<Self, LlmError> {
-        install_tls();
         let root = root(&model.url)?;
         let name = root.host_str().unwrap_or_default().to_owned();
         let host = root.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
         let address = format!("{host}{}", root.path());
-        let bare = name.trim_matches(['[', ']']);
-        let ip = bare.parse::<std::net::IpAddr>();
-        let mut builder = reqwest::Client::builder()
-            .timeout(request_time)
-            .connect_timeout(CONNECT_TIME)
-            // Prompts and keys go to the server that was named and to no other.
-            .redirect(reqwest::redirect::Policy::none());
-        if bare == "localhost"
-            || bare.ends_with(".localhost")
-            || ip.is_ok_and(|ip| ip.is_loopback())
-        {
-            builder = builder.no_proxy();
-        }
+        let builder = http::client_for(&root).timeout(request_time).connect_timeout(CONNECT_TIME);
         let setup = |why: String| LlmError::Setup { host: host.clone(), why };
         let mut headers = HeaderMap::new();
         if let Some(key) = &model.key {
@@ -180,28 +165,10 @@ fn root(text: &str) -> Result<Url, LlmError> {
     }
 }
 
-/// The library's own text says little; the reason is at the end of its chain. Addresses are left out of it.
+/// Why a request failed.
 fn chain(e: &reqwest::Error) -> String {
-    let mut source = e.source();
-    let mut words = Vec::new();
-    while let Some(inner) = source {
-        words.push(inner.to_string());
-        source = inner.source();
-    }
-    words.dedup();
-    match words.is_empty() {
-        true => "the request could not be sent".to_owned(),
-        false => shown(words.join(": ").as_bytes()),
-    }
-}
-
-/// TLS needs one provider of cryptography in the process; whoever comes first installs it.
-fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that the program has installed one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    let reason = http::reason(e).map(|reason| shown(reason.as_bytes()));
+    reason.unwrap_or_else(|| "the request could not be sent".to_owned())
 }
 
 /// `Retry-After`: seconds, or a date, which is now at the earliest (RFC 9110, section 10.2.3).
