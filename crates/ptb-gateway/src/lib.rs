@@ -38,7 +38,7 @@ pub use evaluation::{
 };
 pub use handover::{Handover, LISTEN_SOCKET};
 pub use model_api::{
-    ApiBounds, ApiTotals, Credential, Foreign, Limits, Mask, ModelApi, ModelApiSetup, ModelTotals,
-    Models, Outage, Probe, RunningModelApi, ServerTools, Service, Used,
+    ApiBounds, ApiTotals, Credential, Foreign, LimitReached, Limits, Mask, ModelApi, ModelApiSetup,
+    ModelTotals, Models, Outage, Probe, RunningModelApi, ServerTools, Service, Traffic, Used,
 };
 pub use server::{Bounds, Gateway, GatewayError, Running};

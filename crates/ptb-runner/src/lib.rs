@@ -26,4 +26,4 @@ pub use engine::{Served, Server, only_chats, unknown_engine};
 pub use failure::Ended;
 pub use output::OutputLine;
 pub use preflight::{Preflight, agents, knock_graders, preflight, readable};
-pub use stages::{SolveRecord, run};
+pub use stages::{SolveRecord, TelemetryLine, run};

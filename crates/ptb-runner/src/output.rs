@@ -1,6 +1,7 @@
 //! `attempts/<n>/output.jsonl`: what the agent printed, line by line, with times.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -44,18 +45,29 @@ pub(crate) struct Recorder {
     begun: Instant,
     mask: Mask,
     tail: Arc<std::sync::Mutex<Tail>>,
+    heard: Arc<AtomicU64>,
 }
 
 impl Recorder {
     /// Opens the file for what an attempt prints from `begun` on. What `mask` knows is not kept.
     pub(crate) fn open(path: &Path, begun: Instant, mask: Mask) -> Result<Self, FileError> {
         let log = Arc::new(Mutex::new((JsonLog::open(path)?, 0)));
-        Ok(Self { log, begun, mask, tail: Arc::default() })
+        Ok(Self { log, begun, mask, tail: Arc::default(), heard: Arc::default() })
     }
 
     /// The last line that was printed, if anything was since this was last asked.
     pub(crate) fn news(&self) -> Option<String> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).news()
+    }
+
+    /// Bytes that were printed so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// When the attempt began.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Reads a stream to its end. Always reads on, also when no more is kept: a full pipe would stop the
@@ -69,6 +81,7 @@ impl Recorder {
         let (mut masked, mut open) = (self.mask.stream(), true);
         while open {
             let n = stream.read(&mut block).await.unwrap_or(0);
+            self.heard.fetch_add(n as u64, Ordering::Relaxed);
             let mut known = Vec::with_capacity(n);
             match block.get(..n).filter(|read| !read.is_empty()) {
                 Some(read) => masked.push(read, &mut known),

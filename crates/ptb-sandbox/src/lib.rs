@@ -2,7 +2,7 @@
 //!
 //! This room starts a command so that it sees only what a [`WallSpec`] names, and ends it, with
 //! everything it ever started, when its time is over or when the harness goes away. It also keeps
-//! the [`Clock`] of a budget. It knows nothing of agents, models or benchmarks.
+//! the [`Clock`] of a budget, and measures what the command uses ([`telemetry`]). It knows nothing of agents, models or benchmarks.
 //!
 //! How the embedded wall works: the harness re-executes itself as a single-threaded helper
 //! ([`enter_if_helper`], the first call of `main`). The helper supervises from outside: it keeps the
@@ -31,6 +31,7 @@ mod report;
 mod running;
 mod spec;
 mod sys;
+pub mod telemetry;
 mod wall;
 mod weaken;
 mod wire;

@@ -93,6 +93,7 @@ impl Agent {
     pub(super) fn has(&self, option: &str) -> bool {
         match option {
             "reprompt" => self.resume.is_some(),
+            "standstill" => self.command.is_some(),
             "version" => self.install.is_some(),
             _ => self.api.is_some(),
         }

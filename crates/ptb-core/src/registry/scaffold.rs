@@ -127,8 +127,8 @@ pub struct AgentOption {
     pub env: BTreeMap<String, String>,
 }
 
-/// Options that every scaffold with an API has, with what each does.
-pub const COMMON_OPTIONS: [(&str, &str); 9] = [
+/// Options that scaffolds have, with what each does: most with an API, some with a command ([`super::Agent`] tells).
+pub const COMMON_OPTIONS: [(&str, &str); 10] = [
     ("auth", "the way to be let in, by its name under [api.auth]"),
     ("aux_models", "further models that it may ask, with commas between"),
     ("endpoint", "root of a third party's API, in place of the maker's"),
@@ -136,6 +136,7 @@ pub const COMMON_OPTIONS: [(&str, &str); 9] = [
     ("reprompt", "it is told to go on until fewer minutes than this remain"),
     ("server_tools", "keep, or strip: what the API's own tools (web search) may do"),
     ("spend_limit", "most US dollars of a run"),
+    ("standstill", "minutes without anything after which it is ended; 60, and 0 is never"),
     ("token_limit", "most tokens of a run"),
     ("version", "version of the scaffold, in place of the pinned one"),
 ];
@@ -149,6 +150,9 @@ fn common_fault(name: &str, value: &str) -> Option<(String, String)> {
             fault("address", "give it as https://HOST/PATH")
         }
         "reprompt" | "spend_limit" if !amount => fault("amount", "give a number above 0"),
+        "standstill" if !value.parse::<f64>().is_ok_and(|v| v.is_finite() && v >= 0.0) => {
+            fault("number of minutes", "give a number, or 0 for never")
+        }
         "token_limit" if value.parse::<u64>().is_ok_and(|n| n > 0) => None,
         "token_limit" => fault("number of tokens", "give a whole number above 0"),
         "server_tools" if !["keep", "strip"].contains(&value) => {

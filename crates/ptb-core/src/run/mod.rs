@@ -6,7 +6,8 @@
 //!   lease-<n>.json         who holds the run; the highest n counts
 //!   events.jsonl           what happened, in order
 //!   prompt.md              what the agent was told
-//!   attempts/<n>/          one solve each, never deleted: output.jsonl, evaluations.jsonl, clock.jsonl, end.json
+//!   attempts/<n>/          one solve each, never deleted: output.jsonl, evaluations.jsonl, clock.jsonl,
+//!                          telemetry.jsonl, telemetry.json, end.json
 //!   solve.json             how the counting attempt ended and what it submitted
 //!   workspace/             what the agent left, without weights
 //!   manifest.json          everything it left, with sizes and hashes
@@ -16,19 +17,23 @@
 //!   scores/<edition>.json  what counts and why
 //! ```
 
+mod end;
 mod lease;
 mod metrics;
 mod record;
 mod score;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 
+pub use end::{ApiFault, ApiLimit, AttemptEnd, End};
 pub use lease::{HEARTBEAT, Holder, Lease, LeaseError, STALE, boot_id};
 pub use metrics::{Metrics, Part, SeedMetrics};
 pub use record::{
     Event, Provenance, RunRecord, Stage, StageFailure, StageState, Stages, now_rfc3339,
 };
 pub use score::{Counts, Evidence, Mark, Score, Submission, Verdict};
+pub use telemetry::{GpuSummary, Spread, Telemetry};
 
 /// Paths inside one run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

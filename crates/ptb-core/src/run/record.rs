@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cell::RunSpec;
 use crate::failure::FailureKind;
 use crate::files::Schema;
+use crate::run::End;
 
 /// The steps of a run, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,13 +108,14 @@ pub struct RunRecord {
     pub attempts: u32,
     /// Seconds of the budget that the counting attempt used.
     pub solve_seconds: f64,
-    /// How the counting attempt ended, in a word (`finished`, `deadline`, ...).
-    pub solve_end: Option<String>,
+    /// How the counting attempt ended.
+    pub solve_end: Option<End>,
 }
 
 impl Schema for RunRecord {
     const KIND: &'static str = "run record";
-    const VERSION: u32 = 1;
+    /// 2: the solve's end is typed; it was words.
+    const VERSION: u32 = 2;
 }
 
 impl RunRecord {

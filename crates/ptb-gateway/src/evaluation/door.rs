@@ -43,6 +43,11 @@ impl EvaluationDoor {
         ReleaseDoor { evaluator: Arc::clone(&self.setup.evaluator), turn: Arc::clone(&self.turn) }
     }
 
+    /// Whether an evaluation is under way, or being prepared.
+    pub fn is_busy(&self) -> bool {
+        self.turn.available_permits() == 0
+    }
+
     /// Cancels the evaluation that is under way, lets no other begin, and returns when it has ended:
     /// from then on nothing reads or writes snapshots through this door.
     pub async fn close(&self) {

@@ -164,6 +164,7 @@ async fn read(hall: &Hall, mut body: Incoming) -> Result<Held, No> {
                 (Refused::Malformed, format!("the request's body cannot be read: {e}"))
             })?;
             let Ok(data) = frame.into_data() else { continue };
+            hall.moves(data.len());
             if bytes.len() + data.len() > most {
                 return Err(too_large());
             }

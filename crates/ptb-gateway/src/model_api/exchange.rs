@@ -95,6 +95,7 @@ impl Exchange {
 
     /// The next bytes of the answer have come.
     pub(super) fn chunk(&mut self, bytes: &Bytes) {
+        self.hall.moves(bytes.len());
         if self.first_byte.is_none() && !bytes.is_empty() {
             self.first_byte = Some(self.started.elapsed());
             if self.generates() && self.status.is_some_and(|s| s.is_success()) {

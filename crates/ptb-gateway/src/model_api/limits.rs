@@ -9,6 +9,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ptb_core::run::ApiLimit;
 use ptb_llm::protocol::{Answered, Tokens};
 use ptb_llm::{Price, Prices};
 
@@ -38,6 +39,16 @@ struct Books {
     totals: ApiTotals,
     flying: Vec<(u64, Estimate)>,
     next: u64,
+    refused: Option<(String, LimitReached)>,
+}
+
+/// A limit that refused what was asked last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitReached {
+    /// Which one.
+    pub limit: ApiLimit,
+    /// What the client was told.
+    pub message: String,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,7 +118,14 @@ impl Ledger {
         let usd = self.prices.of(model).map_or(0.0, |price| price.of_tokens(&tokens));
         let estimate = Estimate { usd, tokens: tokens.all() };
         let mut books = self.books();
-        self.check(&books, estimate).inspect_err(|_| books.totals.over_limit += 1)?;
+        if let Err(reached) = self.check(&books, estimate) {
+            books.totals.over_limit += 1;
+            let message = reached.message.clone();
+            books.refused = Some((model.to_owned(), reached));
+            return Err(message);
+        }
+        // A side call to a cheaper model may still fit in when the agent's own requests do not.
+        books.refused.take_if(|(refused, _)| refused == model);
         books.next += 1;
         let id = books.next;
         books.flying.push((id, estimate));
@@ -115,17 +133,23 @@ impl Ledger {
         Ok(Reservation { ledger: Arc::clone(self), id, estimate })
     }
 
-    fn check(&self, books: &Books, next: Estimate) -> Result<(), String> {
+    /// The limit that refused the last request to the model that it refused.
+    pub(super) fn reached(&self) -> Option<LimitReached> {
+        self.books().refused.as_ref().map(|(_, reached)| reached.clone())
+    }
+
+    fn check(&self, books: &Books, next: Estimate) -> Result<(), LimitReached> {
         let Limits { usd, tokens, used } = self.limits;
         let flying =
             |of: fn(&Estimate) -> f64| books.flying.iter().map(|(_, e)| of(e)).sum::<f64>();
         if let Some(limit) = usd {
             let spent = used.usd + books.totals.known_cost_usd + books.totals.estimated_usd;
             if spent + flying(|e| e.usd) + next.usd > limit {
-                return Err(format!(
+                let message = format!(
                     "the spending limit of this run is reached ({spent:.2} of {limit:.2} USD are used); no further \
                      request to the model will be answered"
-                ));
+                );
+                return Err(LimitReached { limit: ApiLimit::Spending, message });
             }
         }
         if let Some(limit) = tokens {
@@ -133,10 +157,11 @@ impl Ledger {
             let spent = used.tokens.saturating_add(told);
             let flying: u64 = books.flying.iter().map(|(_, e)| e.tokens).sum();
             if spent.saturating_add(flying).saturating_add(next.tokens) > limit {
-                return Err(format!(
+                let message = format!(
                     "the token limit of this run is reached ({spent} of {limit} tokens are used); no further request \
                      to the model will be answered"
-                ));
+                );
+                return Err(LimitReached { limit: ApiLimit::Tokens, message });
             }
         }
         Ok(())

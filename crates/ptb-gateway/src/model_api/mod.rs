@@ -31,6 +31,7 @@ mod totals;
 mod upstream;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use fingerprint::Foreign;
 pub use forward::Probe;
+pub use limits::LimitReached;
 pub use record::Mask;
 pub use service::{Outage, Service};
 pub use setup::{ApiBounds, Credential, Limits, ModelApiSetup, Models, ServerTools, Used};
@@ -49,6 +51,17 @@ use server::Hall;
 
 /// The model API.
 pub struct ModelApi;
+
+/// What moves through a model API.
+#[derive(Debug, Clone)]
+pub struct Traffic(Arc<AtomicU64>);
+
+impl Traffic {
+    /// Bytes of requests' and answers' bodies that came so far: whoever asks twice sees whether anything moves.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A model API that serves. Dropping it ends it, but whoever wants the record's end on disk calls
 /// [`RunningModelApi::stop`].
@@ -109,6 +122,16 @@ impl RunningModelApi {
     /// What was asked and used so far.
     pub fn totals(&self) -> ApiTotals {
         self.hall.ledger.totals()
+    }
+
+    /// The limit that refused the agent's last requests, where one did.
+    pub fn limit_reached(&self) -> Option<LimitReached> {
+        self.hall.ledger.reached()
+    }
+
+    /// What moves through it, for whoever watches from elsewhere.
+    pub fn traffic(&self) -> Traffic {
+        Traffic(Arc::clone(&self.hall.moved))
     }
 
     /// Whether the provider serves: the present state, and each change of it.

@@ -42,6 +42,8 @@ pub(super) struct Hall {
     pub(super) reach: Reach,
     pub(super) room: Arc<Room>,
     pub(super) stop: CancellationToken,
+    /// Bytes of bodies that came from both sides.
+    pub(super) moved: Arc<AtomicU64>,
     slots: Arc<Slots>,
     numbers: AtomicU64,
     refusals: AtomicU64,
@@ -73,6 +75,7 @@ impl Hall {
             reach: Reach::new(setup.server_tools),
             room: Room::new(bounds.memory),
             stop,
+            moved: Arc::default(),
             slots: Slots::new(bounds.connections, bounds.patience),
             // A record that goes on has each number once.
             numbers: AtomicU64::new(last_number),
@@ -94,6 +97,11 @@ impl Hall {
     /// Whether refusals are still recorded on their own.
     pub(super) fn records_refusal(&self) -> bool {
         self.refusals.load(Ordering::Relaxed) <= self.bounds.refusals
+    }
+
+    /// Counts bytes of a body.
+    pub(super) fn moves(&self, bytes: usize) {
+        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes of an answer with the key covered, should the provider repeat it.

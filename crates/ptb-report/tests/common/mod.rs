@@ -52,7 +52,7 @@ impl World {
         record.created = "2026-01-02T03:04:05Z".to_owned();
         record.attempts = 1;
         record.solve_seconds = seconds;
-        record.solve_end = Some("finished".to_owned());
+        record.solve_end = Some(ptb_core::run::End::Finished);
         let spec = &record.spec;
         let name = format!("{}-{}", record.slug, record.id);
         let dir = RunDir::new(self.dir.path().join(&spec.experiment).join("runs").join(name));

@@ -31,6 +31,7 @@ impl Run<'_> {
 
     async fn evidence(&self) -> Result<Vec<Evidence>, StageFailure> {
         let SolveRecord { submission, end, .. } = self.solve_record()?;
+        let end = end.to_string();
         let (dir, _) = self.submitted()?;
         let (base, instruct) = (self.base()?, self.instruct());
         let architecture = self.spec().model.value.architecture.clone();

@@ -3,20 +3,22 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ptb_agents::{Connection, Installed, Places, Start, command, install_for};
 use ptb_core::cell::AgentAction;
-use ptb_core::failure::FailureKind;
-use ptb_core::run::StageFailure;
-use ptb_gateway::{Gateway, Probe, Service};
+use ptb_core::run::{ApiFault, End, StageFailure};
+use ptb_gateway::{EvaluationDoor, Gateway, Probe, Service, Traffic};
 use ptb_llm::mask::Mask;
 use ptb_sandbox::{EndReason, Ended, Running, Wall, WallSpec, format_hours_minutes};
 use tokio_util::sync::CancellationToken;
 
+use super::ends::{Finish, Launched, StarvedWatch, end_of, fault};
 use super::model_door::{ModelDoor, Port};
 use super::solve::{Attempt, door_folder, grace};
+use super::standstill::TIMES;
+use super::telemetry::{Observatory, Signs};
 use super::workspace::{Site, with_command, with_state};
 use super::{Run, blocking};
 use crate::context::Notice;
@@ -45,6 +47,9 @@ struct Stage<'a> {
     places: Places,
     task: String,
     recorder: Recorder,
+    evaluation: Arc<EvaluationDoor>,
+    traffic: Arc<OnceLock<Traffic>>,
+    seen: &'a Observatory,
 }
 
 impl Run<'_> {
@@ -52,7 +57,8 @@ impl Run<'_> {
     pub(super) async fn behind_the_wall(
         &mut self,
         attempt: &Attempt,
-    ) -> Result<Ended, StageFailure> {
+        seen: &Observatory,
+    ) -> Result<Finish, StageFailure> {
         let hall = door_folder()?;
         let scaffold = self.scaffold().await?;
         let site = Site {
@@ -74,7 +80,18 @@ impl Run<'_> {
         let shutdown = CancellationToken::new();
         let gateway =
             Gateway::serve(&hall.path().join("door.sock"), doors, &shutdown).map_err(harness)?;
-        let stage = Stage { attempt, doors: hall.path(), wall, wanted, places, task, recorder };
+        let stage = Stage {
+            attempt,
+            doors: hall.path(),
+            wall,
+            wanted,
+            places,
+            task,
+            recorder,
+            evaluation: Arc::clone(&evaluation),
+            traffic: door.as_ref().map(ModelDoor::traffic).unwrap_or_default(),
+            seen,
+        };
         let outcome = self.launches(&stage, door.as_mut()).await;
         gateway.stop().await;
         evaluation.close().await;
@@ -93,7 +110,7 @@ impl Run<'_> {
         &mut self,
         stage: &Stage<'_>,
         mut door: Option<&mut ModelDoor>,
-    ) -> Result<Ended, StageFailure> {
+    ) -> Result<Finish, StageFailure> {
         let again = |words: &str| {
             format!(
                 "{words} {} of your time remain.",
@@ -102,31 +119,66 @@ impl Run<'_> {
         };
         let continued = stage.attempt.continued && self.can_go_on();
         let mut told = continued.then(|| again(AFTER_BREAK));
-        let (mut short, mut to_give_back) = (0, MOST_GIVEN_BACK);
+        let (mut short, mut still, mut to_give_back) = (0, 0, MOST_GIVEN_BACK);
         loop {
-            let ended = self.launch(stage, door.as_deref_mut(), told.as_deref()).await?;
-            short = if ended.ran_for < SHORT { short + 1 } else { 0 };
+            let launched = self.launch(stage, door.as_deref_mut(), told.as_deref()).await?;
+            let ended = &launched.ended;
+            let code = ended.code;
+            let cancelled = self.context.cancel.is_cancelled();
             let by_itself = matches!(ended.reason, EndReason::Exited(_) | EndReason::Signaled(_));
-            if !by_itself || self.context.cancel.is_cancelled() {
-                return Ok(ended);
-            }
-            let words = match self.fault_of_provider(door.as_deref()) {
-                // It says that it serves, and does not.
-                Some((_, message)) if short >= SHORT_LAUNCHES => return Err(failed(&message)),
-                None if short >= SHORT_LAUNCHES => return Ok(ended),
-                Some((since, message)) => {
-                    let back = since.elapsed().min(to_give_back);
-                    to_give_back -= back;
-                    stage.attempt.clock.give_back(back).map_err(harness)?;
-                    self.wait_for_provider(stage.attempt, door.as_deref(), &message).await?;
-                    AFTER_OUTAGE
-                }
-                None if self.uses_its_time(&ended, stage.attempt) => GO_ON,
-                None => return Ok(ended),
-            };
+            let limit =
+                door.as_deref().and_then(ModelDoor::api).and_then(|api| api.limit_reached());
+            let words =
+                if launched.stood_still && ended.reason == EndReason::Cancelled && !cancelled {
+                    still += 1;
+                    match self.after_standstill(stage, still)? {
+                        Some(end) => return Ok(Finish { end, code }),
+                        None => AFTER_STANDSTILL,
+                    }
+                } else if !by_itself || cancelled || limit.is_some() {
+                    let finish = end_of(&launched, limit)?;
+                    return if cancelled { Err(stopped()) } else { Ok(finish) };
+                } else {
+                    short = if ended.ran_for < SHORT { short + 1 } else { 0 };
+                    match self.fault_of_provider(door.as_deref()) {
+                        // It says that it serves, and does not.
+                        Some(down) if short >= SHORT_LAUNCHES => {
+                            return Ok(Finish { end: down.end(), code });
+                        }
+                        None if short >= SHORT_LAUNCHES => return end_of(&launched, None),
+                        Some(down) => {
+                            let back = down.since.elapsed().min(to_give_back);
+                            to_give_back -= back;
+                            stage.attempt.clock.give_back(back).map_err(harness)?;
+                            let door = door.as_deref();
+                            if let Some(end) =
+                                self.wait_for_provider(stage.attempt, door, down).await?
+                            {
+                                return Ok(Finish { end, code });
+                            }
+                            AFTER_OUTAGE
+                        }
+                        None if self.uses_its_time(ended, stage.attempt) => GO_ON,
+                        None => return end_of(&launched, None),
+                    }
+                };
             told = Some(again(words));
             self.store.event("attempt", None, format!("goes on: {words}"))?;
         }
+    }
+
+    /// What follows the agent's standstill, the `times`th of the attempt: its end, or nothing where it is told again.
+    fn after_standstill(
+        &mut self,
+        stage: &Stage<'_>,
+        times: u32,
+    ) -> Result<Option<End>, StageFailure> {
+        let minutes = stage.seen.limit().unwrap_or_default().as_secs_f64() / 60.0;
+        let line = format!("stood still: nothing happened for {minutes} min");
+        self.tell(Notice::Line(format!("the agent {line}")));
+        self.store.event("attempt", None, line)?;
+        let goes_on = times <= TIMES && self.can_go_on();
+        Ok((!goes_on).then_some(End::Standstill { minutes, times }))
     }
 
     /// One launch to its end; `told` is what the agent is told where it goes on.
@@ -135,7 +187,7 @@ impl Run<'_> {
         stage: &Stage<'_>,
         door: Option<&mut ModelDoor>,
         told: Option<&str>,
-    ) -> Result<Ended, StageFailure> {
+    ) -> Result<Launched, StageFailure> {
         let own_network = stage.places.home == Places::default().home;
         let port = door.is_some().then(|| Port::new(stage.doors, own_network)).transpose()?;
         let start = Start {
@@ -201,27 +253,31 @@ impl Run<'_> {
         )
     }
 
-    /// Whether the provider was down when the agent ended, since when, and its words.
-    fn fault_of_provider(&self, door: Option<&ModelDoor>) -> Option<(Instant, String)> {
+    /// What is wrong with the provider, if it was down when the agent ended.
+    fn fault_of_provider(&self, door: Option<&ModelDoor>) -> Option<Down> {
         match door?.api()?.service().borrow().clone() {
-            Service::Down { since, message, .. } => Some((since, message)),
+            Service::Down { since, kind, message } => {
+                Some(Down { since, fault: fault(kind), message })
+            }
             Service::Unused | Service::Up => None,
         }
     }
 
-    /// Waits until the provider serves again; the clock stands still meanwhile.
+    /// Waits until the provider serves again; the clock stands still meanwhile. Where that is in vain: the end.
     async fn wait_for_provider(
         &mut self,
         attempt: &Attempt,
         door: Option<&ModelDoor>,
-        message: &str,
-    ) -> Result<(), StageFailure> {
+        mut down: Down,
+    ) -> Result<Option<End>, StageFailure> {
         let (Some(api), true) = (door.and_then(ModelDoor::api), self.can_go_on()) else {
-            return Err(failed(message));
+            return Ok(Some(down.end()));
         };
         attempt.clock.stop().map_err(harness)?;
-        let line =
-            format!("the provider fails ({message}): waiting for it, the clock stands still");
+        let line = format!(
+            "the provider fails ({}): waiting for it, the clock stands still",
+            down.message
+        );
         self.tell(Notice::Line(line.clone()));
         self.store.event("attempt", None, line)?;
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
@@ -235,12 +291,14 @@ impl Run<'_> {
                 // Only a paid request can tell whether there is money again.
                 Probe::Reachable if pause >= LONGEST_PAUSE => break,
                 Probe::Down { message, .. } if begun.elapsed() > PATIENCE => {
-                    return Err(failed(&message));
+                    down.message = message;
+                    return Ok(Some(down.end()));
                 }
                 Probe::Reachable | Probe::Down { .. } => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         }
-        attempt.clock.start().map_err(harness)
+        attempt.clock.start().map_err(harness)?;
+        Ok(None)
     }
 
     /// Whether the scaffold can go on with a session.
@@ -259,14 +317,20 @@ impl Run<'_> {
     }
 
     /// Records the agent's output and keeps the clock until nothing of the agent is left.
-    async fn watch(&self, stage: &Stage<'_>, mut running: Running) -> Result<Ended, StageFailure> {
+    async fn watch(
+        &self,
+        stage: &Stage<'_>,
+        mut running: Running,
+    ) -> Result<Launched, StageFailure> {
         let (attempt, recorder) = (stage.attempt, &stage.recorder);
         let out = running.stdout.take().map(|s| tokio::spawn(recorder.clone().record("out", s)));
         let err = running.stderr.take().map(|s| tokio::spawn(recorder.clone().record("err", s)));
         running.started().await.map_err(harness)?;
         let canceller = running.canceller();
         let mut tick = tokio::time::interval(TICK);
-        let mut cancelled = false;
+        let (mut cancelled, mut stood_still) = (false, false);
+        let mut starved = StarvedWatch::begin();
+        let mut seen = std::pin::pin!(self.observe(stage, running.helper_pid()));
         let ended = loop {
             tokio::select! {
                 ended = running.wait() => break ended,
@@ -274,7 +338,12 @@ impl Run<'_> {
                     cancelled = true;
                     canceller.cancel();
                 }
+                () = &mut seen, if !stood_still => {
+                    stood_still = true;
+                    canceller.cancel();
+                }
                 _ = tick.tick() => {
+                    starved.look();
                     let clock = Arc::clone(&attempt.clock);
                     // A disk that is full for a while must not end the agent.
                     if let Err(e) = blocking(move || clock.tick()).await? {
@@ -292,18 +361,37 @@ impl Run<'_> {
                 self.tell(Notice::Line(format!("output.jsonl is not complete: {e}")));
             }
         }
-        Ok(ended)
+        Ok(Launched { ended, stood_still, starved: starved.look() })
+    }
+
+    /// Samples a launch; returns only when the agent has stood still for too long.
+    async fn observe(&self, stage: &Stage<'_>, helper: Option<u32>) {
+        let signs = Signs {
+            recorder: &stage.recorder,
+            evaluation: &stage.evaluation,
+            traffic: &stage.traffic,
+        };
+        let tell = |line| self.tell(Notice::Line(line));
+        if let Some(helper) = helper {
+            match stage.seen.watch(helper, signs, tell).await {
+                Ok(()) => return,
+                Err(e) => tracing::error!("no more telemetry: {}", e.message),
+            }
+        }
+        std::future::pending().await
     }
 }
 
-/// The provider's failure: the agent's work stays where it is.
-fn failed(why: &str) -> StageFailure {
-    StageFailure {
-        kind: FailureKind::Provider,
-        message: format!(
-            "the agent's provider: {why}; hint: the same command goes on where it was"
-        ),
-        retryable: true,
+/// A provider that is down.
+struct Down {
+    since: Instant,
+    fault: ApiFault,
+    message: String,
+}
+
+impl Down {
+    fn end(self) -> End {
+        End::Provider { fault: self.fault, message: self.message }
     }
 }
 
@@ -312,5 +400,8 @@ const GO_ON: &str = "There is time left, and the task is to use it. Look at what
                      improve it; keep final_model valid all the while.";
 const AFTER_OUTAGE: &str = "Your model's provider was out of service and is back; the time in between was not counted. \
                             Go on where you were.";
+const AFTER_STANDSTILL: &str = "You were ended because nothing had happened for long: no output, no work of a processor or \
+                                GPU, no request. Processes that you had started are gone; look at what is there, do not \
+                                wait for what does not come, and go on.";
 const AFTER_BREAK: &str = "You were interrupted and start again in the same workspace. Processes that you had started \
                            are gone; look at what is there, and go on.";

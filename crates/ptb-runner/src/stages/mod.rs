@@ -1,5 +1,6 @@
 //! The stages in their order, and their recovery.
 
+mod ends;
 mod evaluate;
 mod judge;
 mod launches;
@@ -8,6 +9,8 @@ mod prepare;
 mod record;
 mod room;
 mod solve;
+mod standstill;
+mod telemetry;
 mod workspace;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use std::path::{Path, PathBuf};
 use ptb_core::cell::RunSpec;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
-use ptb_core::run::{RunDir, Score, Stage, StageFailure, StageState, Submission};
+use ptb_core::run::{End, RunDir, Score, Stage, StageFailure, StageState, Submission};
 use ptb_eval::weights_dir;
 use ptb_model::Links;
 use serde::{Deserialize, Serialize};
@@ -26,12 +29,13 @@ use crate::store::{OpenError, Store};
 use crate::tree;
 
 pub(crate) use solve::weights_bytes;
+pub use telemetry::TelemetryLine;
 
 /// `solve.json`: how the counting attempt ended and what it submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SolveRecord {
-    /// How it ended: `baseline`, `finished`, `deadline`, `failed with exit code 7`, `killed by signal 9`.
-    pub end: String,
+    /// How it ended.
+    pub end: End,
     /// Seconds of the budget that it used.
     pub seconds: f64,
     /// Exit code of the agent, where it had one.
@@ -42,7 +46,8 @@ pub struct SolveRecord {
 
 impl Schema for SolveRecord {
     const KIND: &'static str = "solve record";
-    const VERSION: u32 = 1;
+    /// 2: the end is typed; it was words.
+    const VERSION: u32 = 2;
 }
 
 /// One run under way.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use ptb_agents::Connection;
 use ptb_core::files::{read_bounded, write_whole};
@@ -9,7 +10,7 @@ use ptb_core::registry::{ApiProtocol, AuthHeader};
 use ptb_core::run::{RunDir, StageFailure};
 use ptb_gateway::{
     ApiBounds, ApiTotals, Credential, Handover, Limits, Mask, ModelApi, ModelApiSetup, Models,
-    RunningModelApi, ServerTools, Used,
+    RunningModelApi, ServerTools, Traffic, Used,
 };
 use ptb_llm::protocol::Protocol;
 use ptb_llm::{Key, Prices};
@@ -29,6 +30,7 @@ pub(super) struct ModelDoor {
     setup: ModelApiSetup,
     usage: PathBuf,
     api: Option<RunningModelApi>,
+    traffic: Arc<OnceLock<Traffic>>,
     shutdown: CancellationToken,
 }
 
@@ -90,7 +92,7 @@ impl ModelDoor {
             bounds: ApiBounds::default(),
         };
         let (usage, shutdown) = (attempt.join(USAGE), CancellationToken::new());
-        Ok(Self { setup, usage, api: None, shutdown })
+        Ok(Self { setup, usage, api: None, traffic: Arc::default(), shutdown })
     }
 
     /// Serves a launch's port, as soon as it is there. Dropping the future before is fine.
@@ -103,10 +105,18 @@ impl ModelDoor {
             Some(api) => api.also(listener).map_err(harness),
             None => {
                 let api = ModelApi::serve(listener, self.setup.clone(), &self.shutdown);
-                self.api = Some(api.map_err(harness)?);
+                let api = api.map_err(harness)?;
+                // Nobody else sets it.
+                let _ = self.traffic.set(api.traffic());
+                self.api = Some(api);
                 Ok(())
             }
         }
+    }
+
+    /// What moves through the API, once something was served.
+    pub(super) fn traffic(&self) -> Arc<OnceLock<Traffic>> {
+        Arc::clone(&self.traffic)
     }
 
     /// The API, once something was served.

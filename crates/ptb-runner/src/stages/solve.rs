@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ptb_agents::Places;
 use ptb_core::failure::FailureKind;
-use ptb_core::files::{Schema, read_json};
+use ptb_core::files::read_json;
 use ptb_core::registry::Submit;
-use ptb_core::run::{StageFailure, Submission};
+use ptb_core::run::{AttemptEnd, End, StageFailure, Submission};
 use ptb_gateway::snapshot::{
     CheckFault, Order, SnapshotError, SnapshotLimits, Snapshots, Source, take,
 };
@@ -19,24 +19,25 @@ use ptb_gateway::{
     Workspace,
 };
 use ptb_model::check_model_dir;
-use ptb_sandbox::{Clock, EndReason, Ended, budget_from_hours};
-use serde::{Deserialize, Serialize};
+use ptb_sandbox::{Clock, budget_from_hours};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::ends::{Finish, provider_failed};
 use super::room::Room;
+use super::telemetry::Observatory;
 use super::workspace::fill;
-use super::{Run, SolveRecord, blocking, remove_dir};
+use super::{Run, SolveRecord, blocking, remove_dir, standstill};
 use crate::context::Notice;
 use crate::evaluator::{Behind, DoorEvaluator};
-use crate::failure::{harness, stopped};
+use crate::failure::harness;
 use crate::{trajectory, tree};
 
 /// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
 const SIZE_FACTOR: u64 = 3;
 /// Name of the file that tells an attempt's end.
 const END: &str = "end.json";
-/// Name of the file that tells that an attempt ended by its provider's fault: the next one goes on where it was.
+/// Name of the file by which earlier versions told that an attempt ended by its provider's fault.
 const PAUSED: &str = "paused";
 /// Name and size of a file that sets room aside for the records of an attempt's end.
 const RESERVE: &str = ".reserve";
@@ -54,34 +55,13 @@ pub(super) struct Attempt {
     limits: SnapshotLimits,
 }
 
-/// How the agent of an attempt ended: `attempts/<n>/end.json`. Absent while it works, and after it was stopped.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct AttemptEnd {
-    /// As in [`SolveRecord`].
-    end: String,
-    /// Exit code of the agent, where it had one.
-    code: Option<i32>,
-    /// Seconds of the budget that it used.
-    seconds: f64,
-}
-
-impl Schema for AttemptEnd {
-    const KIND: &'static str = "attempt's end";
-    const VERSION: u32 = 1;
-}
-
 impl Run<'_> {
     pub(super) async fn solve(&mut self) -> Result<(), StageFailure> {
         if let Some(submit) = self.spec().agent.submits() {
             let known = if submit == Submit::Base { "base" } else { "instruct" };
             let submission = Submission::Known(known.to_owned());
             return self
-                .solved(SolveRecord {
-                    end: "baseline".into(),
-                    seconds: 0.0,
-                    code: None,
-                    submission,
-                })
+                .solved(SolveRecord { end: End::Baseline, seconds: 0.0, code: None, submission })
                 .await;
         }
         let (attempt, ended) = match self.ended_attempt()? {
@@ -97,13 +77,18 @@ impl Run<'_> {
     async fn worked(&mut self) -> Result<(Attempt, AttemptEnd), StageFailure> {
         let attempt = self.attempt().await?;
         let room = Room::on(&attempt.dir);
+        // The driver of a GPU may take seconds to wake up, which are not the agent's.
+        let standstill = standstill::limit(self.spec().agent.options.get("standstill"));
+        let gpus = self.spec().budget.gpus;
+        let seen = Observatory::open(&attempt.dir, gpus, standstill).await?;
         attempt.clock.start().map_err(harness)?;
-        let ended = self.behind_the_wall(&attempt).await;
+        let ended = self.behind_the_wall(&attempt, &seen).await;
         // What was set aside for these records is given back: the agent may have filled the disk.
         let _ = fs::remove_file(attempt.dir.join(RESERVE));
         if let Err(e) = attempt.clock.stop() {
             self.tell(Notice::Line(format!("the clock's journal is not complete: {e}")));
         }
+        self.tell_telemetry(&attempt.dir, &seen).await;
         let ended = self.ended(&attempt, ended, room).await;
         // Last, because it takes room that the other records need more.
         self.tell_trajectory().await?;
@@ -114,16 +99,17 @@ impl Run<'_> {
     async fn ended(
         &mut self,
         attempt: &Attempt,
-        ended: Result<Ended, StageFailure>,
+        ended: Result<Finish, StageFailure>,
         room: Room,
     ) -> Result<AttemptEnd, StageFailure> {
         let seconds = attempt.clock.consumed().as_secs_f64();
-        let ended = ended.and_then(|ended| word(&ended, &self.context.cancel));
         self.store.update(|record| record.solve_seconds = seconds).await?;
-        if let Err(StageFailure { kind: FailureKind::Provider, message, .. }) = &ended {
-            fs::write(attempt.dir.join(PAUSED), message).map_err(harness)?;
+        let Finish { end, code } = ended?;
+        if let End::Provider { message, .. } = &end {
+            let failure = provider_failed(message);
+            self.record_end(attempt, &AttemptEnd { end, code, seconds }).await?;
+            return Err(failure);
         }
-        let (end, code) = ended?;
         let (dir, task) = (attempt.dir.clone(), attempt.task.clone());
         let robbed = blocking(move || {
             tree::make_readable(&task);
@@ -132,10 +118,18 @@ impl Run<'_> {
         if let Some(why) = robbed.await? {
             return Err(harness(why));
         }
-        let ended = AttemptEnd { end: end.clone(), code, seconds };
-        self.store.write(&attempt.dir.join(END), &ended).await?;
-        self.store.event("attempt", None, format!("ended: {end}"))?;
+        let ended = AttemptEnd { end, code, seconds };
+        self.record_end(attempt, &ended).await?;
         Ok(ended)
+    }
+
+    async fn record_end(
+        &mut self,
+        attempt: &Attempt,
+        ended: &AttemptEnd,
+    ) -> Result<(), StageFailure> {
+        self.store.write(&attempt.dir.join(END), ended).await?;
+        self.store.event("attempt", None, format!("ended: {}", ended.end))
     }
 
     /// Writes what the agent did into the attempt's folder. Where that cannot be, it is told: the raw record is there.
@@ -156,7 +150,8 @@ impl Run<'_> {
         if last == 0 || !dir.join("task").is_dir() {
             return Ok(None);
         }
-        match read_json(&dir.join(END)) {
+        match read_json::<AttemptEnd>(&dir.join(END)) {
+            Ok(ended) if !ended.end.submits() => Ok(None),
             Ok(ended) => Ok(Some((self.opened(dir)?, ended))),
             Err(e) if e.is_missing() => Ok(None),
             Err(e) => Err(harness(e)),
@@ -185,7 +180,7 @@ impl Run<'_> {
         fs::create_dir_all(&dir).map_err(harness)?;
         fs::write(dir.join(RESERVE), vec![0; RESERVE_BYTES]).map_err(harness)?;
         let before = self.dir().attempt(last);
-        let goes_on = self.context.continue_solve || before.join(PAUSED).is_file();
+        let goes_on = self.context.continue_solve || is_paused(&before);
         let mut continued = false;
         if goes_on && last > 0 && before.join("task").is_dir() {
             tree::make_readable(&before.join("task"));
@@ -331,25 +326,10 @@ fn whole(path: &Path) -> Result<(), CheckFault> {
     })
 }
 
-/// How the attempt ended, in a word; failures of the harness and of whoever stopped it are errors.
-fn word(ended: &Ended, cancel: &CancellationToken) -> Result<(String, Option<i32>), StageFailure> {
-    let word = match &ended.reason {
-        EndReason::Exited(0) => "finished".to_owned(),
-        EndReason::Exited(code) => format!("failed with exit code {code}"),
-        EndReason::Signaled(signal) => format!("killed by signal {signal}"),
-        EndReason::Deadline => "deadline".to_owned(),
-        EndReason::Cancelled => return Err(stopped()),
-        EndReason::SetupFailed(why) => return Err(harness(why)),
-        EndReason::Lost => {
-            return Err(harness(
-                "the sandbox's helper was killed; hint: look for memory pressure, then run again",
-            ));
-        }
-    };
-    if cancel.is_cancelled() {
-        return Err(stopped());
-    }
-    Ok((word, ended.code))
+/// Whether an attempt ended by its provider's fault: the next one goes on where it was.
+fn is_paused(attempt: &Path) -> bool {
+    let ended = read_json::<AttemptEnd>(&attempt.join(END));
+    ended.is_ok_and(|ended| !ended.end.submits()) || attempt.join(PAUSED).is_file()
 }
 
 /// A folder for the door's socket. Sockets have short paths, run directories long ones.
