@@ -306,6 +306,8 @@ fn credit_that_is_gone_pauses_the_run() {
     let (answer, run) = trial.run();
     assert_eq!(answer.code, 4, "{}", answer.shown());
     assert!(run.join("attempts/1/task/first.txt").is_file());
+    let end = json(&run.join("attempts/1/end.json"))["end"].clone();
+    assert_eq!(end["provider"]["fault"], "credit", "{end}");
     assert!(answer.shown().contains("the agent's provider"), "{}", answer.shown());
     api.heal();
     let again = Answer::of(&trial.place, trial.command().output().unwrap());

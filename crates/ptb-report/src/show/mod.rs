@@ -1,5 +1,6 @@
 //! What one run did: `ptb show RUN`.
 
+mod used;
 mod words;
 
 use std::fs;
@@ -10,8 +11,8 @@ use ptb_core::failure::FailureKind;
 use ptb_core::files::{Schema, read_json};
 use ptb_core::registry::Submit;
 use ptb_core::run::{
-    Counts, Evidence, Mark, Metrics, RunDir, RunRecord, Score, Stage, StageState, Submission,
-    Verdict,
+    Counts, End, Evidence, Mark, Metrics, RunDir, RunRecord, Score, Stage, StageState, Submission,
+    Telemetry, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,11 +77,14 @@ pub struct RunSummary {
     /// Seconds of the budget used.
     pub solve_seconds: f64,
     /// How the solve ended.
-    pub solve_end: Option<String>,
+    pub solve_end: Option<End>,
     /// Scores, by edition.
     pub scores: Vec<ScoreSummary>,
     /// Evaluations: id and what was measured.
     pub evaluations: Vec<(String, Metrics)>,
+    /// What the last attempt used of its machine.
+    #[serde(default)]
+    pub telemetry: Option<Telemetry>,
     /// Facts found.
     pub evidence: Vec<Evidence>,
     /// Verdicts of judges.
@@ -141,7 +145,8 @@ fn action(action: &AgentAction) -> String {
 
 impl Schema for RunSummary {
     const KIND: &'static str = "run summary";
-    const VERSION: u32 = 1;
+    /// 2: the solve's end is typed (it was words), and there is telemetry.
+    const VERSION: u32 = 2;
 }
 
 impl RunSummary {
@@ -194,6 +199,7 @@ impl RunSummary {
             solve_end: record.solve_end,
             scores: Vec::new(),
             evaluations: Vec::new(),
+            telemetry: None,
             evidence: Vec::new(),
             verdicts: Vec::new(),
             files: Vec::new(),
@@ -206,6 +212,10 @@ impl RunSummary {
         self.scores = scores.into_iter().map(|(_, score)| score.into()).collect();
         self.evidence = self.json_files(&dir.evidence()).into_iter().map(|(_, e)| e).collect();
         self.verdicts = self.json_files(&dir.verdicts()).into_iter().map(|(_, v)| v).collect();
+        let telemetry = dir.attempt(self.attempts).join("telemetry.json");
+        if telemetry.exists() {
+            self.telemetry = self.json_file(&telemetry);
+        }
         for id in names(&dir.path().join("eval")) {
             let path = dir.eval(&id).join("metrics.json");
             if path.exists() {

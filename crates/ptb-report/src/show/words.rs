@@ -2,7 +2,7 @@
 
 use ptb_core::run::{Counts, Evidence, Mark, Submission};
 
-use super::{RunSummary, ScoreSummary, StageSummary};
+use super::{RunSummary, ScoreSummary, StageSummary, used};
 use crate::measured::{in_a_line, in_brief};
 use crate::text::{MAX_SHOWN, clock, count, percent, shown};
 
@@ -11,8 +11,8 @@ const FINAL: &str = "final";
 
 /// Checks that say something only where a submission differs from the base model.
 const NOTES: [&str; 3] = ["names", "chat-template", "tokenizer"];
-/// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 24
-/// lines, which is a small screen.
+/// Lines of one kind (scores, evaluations, evidence, verdicts, problems, what was used). With a few of each the text has
+/// 24 lines, which is a small screen.
 const MAX_LINES: usize = 3;
 
 impl RunSummary {
@@ -30,6 +30,7 @@ impl RunSummary {
             one("stages", self.stage_words()),
             ("failed", self.stages.iter().filter_map(failure_words).take(1).collect()),
             one("solve", self.solve_words()),
+            ("used", self.telemetry.iter().flat_map(|t| used::lines(t, self.gpus)).collect()),
             ("score", scores),
             ("measured", self.measured()),
             ("evidence", self.evidence_words()),

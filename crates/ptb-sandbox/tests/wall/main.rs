@@ -5,7 +5,7 @@
 //! program itself, which appears inside as `/opt/ptb/bin/attack` (see `attack`). As root, the whole
 //! suite runs again as an ordinary user. Files: `table` has the attempts, `place` the disposable
 //! place they run in, `life` what ends and survives, `daily` what must keep working inside, `marks`
-//! the search for what must not be visible.
+//! the search for what must not be visible, `telemetry` what a command uses.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,6 +21,7 @@ mod life;
 mod marks;
 mod place;
 mod table;
+mod telemetry;
 
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     trials.extend(life::trials());
     trials.extend(daily::trials());
     trials.extend(marks::trials());
+    trials.extend(telemetry::trials());
     if place::is_root() && !ordinary {
         trials.push(Trial::test("all of it as an ordinary user", place::again_as_ordinary_user));
     }
