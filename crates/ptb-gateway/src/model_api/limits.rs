@@ -264,3 +264,24 @@ impl Drop for Reservation {
         self.ledger.books().flying.retain(|(id, _)| *id != self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_api::Used;
+
+    #[test]
+    fn a_limit_is_reached_until_what_it_refused_fits_again() {
+        let limits = Limits { usd: None, tokens: Some(500), used: Used::default() };
+        let ledger = Ledger::new(limits, Prices::built_in().unwrap());
+        let ask = |model, bytes| ledger.reserve(model, bytes, Some(10)).map(drop);
+        assert_eq!((ask("main", 40), ledger.reached()), (Ok(()), None));
+        let message = ask("main", 400_000).unwrap_err();
+        let reached = LimitReached { limit: ApiLimit::Tokens, message };
+        assert_eq!(ledger.reached(), Some(reached.clone()));
+        // A side call is no sign that the agent can work again.
+        assert_eq!((ask("side", 40), ledger.reached()), (Ok(()), Some(reached)));
+        assert_eq!((ask("main", 40), ledger.reached()), (Ok(()), None));
+        assert_eq!(ledger.totals().over_limit, 1);
+    }
+}

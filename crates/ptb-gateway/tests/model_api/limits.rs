@@ -104,6 +104,7 @@ async fn a_spending_limit_ends_the_spending() {
     for _ in 0..2 {
         assert_eq!(api.ask("/v1/messages", &messages("x")).await.0, 200);
     }
+    assert_eq!(api.running.limit_reached(), None);
     let (status, text) = api.ask("/v1/messages", &messages("x")).await;
     assert_eq!(status, 400);
     let error: Value = serde_json::from_str(&text).unwrap();
@@ -114,6 +115,9 @@ async fn a_spending_limit_ends_the_spending() {
     let body = json!({"model": "gpt-5", "input": "x", "max_output_tokens": 1000});
     let (_, text) = api.ask("/v1/responses", &body).await;
     assert!(text.contains(r#""code":"insufficient_quota""#), "{text}");
+    let reached = api.running.limit_reached().expect("a limit refused the last request");
+    assert_eq!(reached.limit, ptb_core::run::ApiLimit::Spending);
+    assert!(reached.message.starts_with("the spending limit of this run"), "{reached:?}");
     // Counting costs nothing.
     let count = json!({"model": OPUS, "messages": []});
     assert_eq!(api.ask("/v1/messages/count_tokens", &count).await.0, 200);

@@ -81,10 +81,10 @@ fn is_idle(sample: &Sample) -> bool {
         && !sample.gpus.iter().flatten().any(works)
 }
 
-/// Whether a GPU works for the agent, as far as can be told: where the driver names no process, it may.
+/// Whether a GPU may work for the agent: where the driver tells neither work nor processes, it may.
 fn works(gpu: &Gpu) -> bool {
     let ours = gpu.processes.iter().any(|process| process.whose == Whose::Command);
-    gpu.utilisation.is_some_and(|share| share > 0.0) && (ours || gpu.processes.is_empty())
+    gpu.utilisation.is_none_or(|share| share > 0.0) && (ours || gpu.processes.is_empty())
 }
 
 #[cfg(test)]
@@ -97,11 +97,11 @@ mod tests {
         Sample { interval: 10.0, processes, machine: Machine::default(), gpus: None }
     }
 
-    fn gpu(utilisation: f64, whose: Option<Whose>) -> Sample {
+    fn gpu(utilisation: impl Into<Option<f64>>, whose: Option<Whose>) -> Sample {
         let process = |whose| GpuProcess { pid: 1, memory: None, whose };
         let gpu = Gpu {
             minor: 0,
-            utilisation: Some(utilisation),
+            utilisation: utilisation.into(),
             memory_used: None,
             power: None,
             temperature: None,
@@ -130,12 +130,15 @@ mod tests {
             with(|p| p.read_bytes = 1 << 20),
             gpu(0.99, Some(Whose::Command)),
             gpu(0.01, None),
+            gpu(None, Some(Whose::Command)),
+            gpu(None, None),
         ];
         let idle = [
             idle(),
             with(|p| p.written_bytes = 4096),
             gpu(0.0, Some(Whose::Command)),
             gpu(0.99, Some(Whose::Foreign)),
+            gpu(0.0, None),
         ];
         assert!(working.iter().all(|sample| !is_idle(sample)));
         assert!(idle.iter().all(is_idle));

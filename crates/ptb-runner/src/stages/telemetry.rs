@@ -83,12 +83,14 @@ impl Observatory {
         gpus: u32,
         limit: Option<Duration>,
     ) -> Result<Self, StageFailure> {
-        let (folder, disk) = (attempt.to_owned(), attempt.to_owned());
+        let (folder, disk, wanted) = (attempt.to_owned(), attempt.to_owned(), gpus);
         let (keeper, gpus) = blocking(move || {
             let found = look_for(gpus).map(Arc::new);
             (Keeper::open(&folder, found.as_ref().map(|gpus| &**gpus)), found.ok())
         })
         .await?;
+        // Work of a GPU that nobody sees must not be taken for a standstill.
+        let limit = limit.filter(|_| wanted == 0 || gpus.is_some());
         Ok(Self { keeper: Arc::new(Mutex::new(keeper)), gpus, limit, disk })
     }
 

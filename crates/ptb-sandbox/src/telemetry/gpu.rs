@@ -159,10 +159,11 @@ impl Gpus {
     }
 
     pub(super) fn look(&self, owners: &Owners) -> Vec<Gpu> {
-        let gpu = |(index, name): &(u32, GpuName)| {
-            Some(at_present(&self.library.device_by_index(*index).ok()?, name.minor, owners))
+        let gpu = |(index, name): &(u32, GpuName)| match self.library.device_by_index(*index) {
+            Ok(device) => at_present(&device, name.minor, owners),
+            Err(_) => unknown(name.minor),
         };
-        self.found.iter().filter_map(gpu).collect()
+        self.found.iter().map(gpu).collect()
     }
 }
 
@@ -172,6 +173,22 @@ fn name(device: &Device<'_>, minor: u32) -> GpuName {
         name: device.name().unwrap_or_default(),
         uuid: device.uuid().unwrap_or_default(),
         memory: device.memory_info().map_or(0, |memory| memory.total),
+    }
+}
+
+/// A GPU that the driver does not show at the moment.
+fn unknown(minor: u32) -> Gpu {
+    Gpu {
+        minor,
+        utilisation: None,
+        memory_used: None,
+        power: None,
+        temperature: None,
+        sm_clock: None,
+        throttled: Vec::new(),
+        corrected_errors: None,
+        uncorrected_errors: None,
+        processes: Vec::new(),
     }
 }
 
