@@ -221,7 +221,7 @@ fn waiting_for_an_answer_that_never_comes_is_a_standstill() {
     }
     let (place, api) = (Place::new(), talker());
     asker(&place, &api, 2, ", standstill = 0.05");
-    api.fail_from_turn(0, Fault::Hang(Duration::from_secs(120)));
+    api.fail(Fault::Hang(Duration::from_secs(120)));
     let (answer, run) = asked(&place);
     assert_eq!(answer.code, 0, "{}", answer.shown());
     assert_eq!(end(&run, 1)["standstill"]["times"], 1);

@@ -285,6 +285,55 @@ fn an_outage_is_waited_out() {
     assert_books(&json(&run.join("attempts/1/usage.json")), &api);
 }
 
+/// A CLI whose provider takes a request and never answers stands still, though its own loops go round; it is told so, and
+/// goes on in its session.
+fn stands_still(agent: &str) {
+    let api = ScriptedApi::start(Script::turns([
+        Turn::run("cp -r \"$PTB_BASE_MODEL\" final_model").saying("First."),
+        Turn::text("Finished."),
+    ]));
+    api.fail_from_turn(1, Fault::Hang(Duration::from_secs(600)));
+    let Some(trial) = Trial::new(agent, &api.url(), ", standstill = 0.2", 0.2) else { return };
+    let child = trial.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let results = trial.place.path().join("results");
+    let events = |run: &Path| fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+    until("the agent stands still", Duration::from_secs(180), || {
+        runs(&results, "e").first().is_some_and(|run| events(run).contains("stood still"))
+    });
+    api.heal();
+    let answer = Answer::of(&trial.place, child.wait_with_output().unwrap());
+    let run = only_run(&results, "e");
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    assert_eq!(json(&run.join("solve.json"))["end"], "finished");
+    let attempt = run.join("attempts/1");
+    let told = json(&attempt.join("telemetry.json"));
+    assert_eq!(told["launches"], 2, "{told:#}");
+    assert!(told["longest_idle"].as_f64().unwrap() >= 12.0, "{told:#}");
+    assert_eq!(events(&run).matches("stood still").count(), 1, "{}", events(&run));
+    let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
+    assert!(last.contains("First.") && last.contains("nothing had happened for long"), "{last}");
+}
+
+#[test]
+fn claude_that_waits_stands_still() {
+    stands_still("claude");
+}
+
+#[test]
+fn codex_that_waits_stands_still() {
+    stands_still("codex");
+}
+
+#[test]
+fn gemini_that_waits_stands_still() {
+    stands_still("gemini");
+}
+
+#[test]
+fn opencode_that_waits_stands_still() {
+    stands_still("opencode");
+}
+
 /// What the provider does not serve costs the agent nothing: the same command goes on in the same workspace.
 #[test]
 fn credit_that_is_gone_pauses_the_run() {

@@ -8,10 +8,11 @@ use ptb_sandbox::telemetry::{Gpu, Sample, Whose};
 const MINUTES: f64 = 60.0;
 /// An agent that is told again stands still so many times in an attempt, then it is not told any more.
 pub(super) const TIMES: u32 = 3;
-/// Cores that programs use who only wait: event loops wake up, runtimes collect garbage.
-const IDLE_CORES: f64 = 0.05;
-/// Bytes a second that such programs write, into logs mostly.
-const IDLE_BYTES: f64 = 4096.0;
+/// Cores that programs use who only wait: event loops wake up, runtimes collect garbage. Command-line agents that waited
+/// for an answer used 0.01 (Claude Code), 0.002 (Codex), 0.001 (Gemini) and 0.02 (OpenCode), in two seconds at most 0.05.
+const IDLE_CORES: f64 = 0.1;
+/// Bytes a second that such programs read and write, logs mostly: 4 KiB were seen of Codex.
+const IDLE_BYTES: f64 = 16384.0;
 
 /// What happened since one looked before, beside what the sample tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
