@@ -11,7 +11,7 @@ const FINAL: &str = "final";
 
 /// Checks that say something only where a submission differs from the base model.
 const NOTES: [&str; 3] = ["names", "chat-template", "tokenizer"];
-/// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 24
+/// Lines of one kind (scores, evaluations, evidence, verdicts, problems). With them all the text has 27
 /// lines, which is a small screen.
 const MAX_LINES: usize = 3;
 
@@ -30,6 +30,7 @@ impl RunSummary {
             one("stages", self.stage_words()),
             ("failed", self.stages.iter().filter_map(failure_words).take(1).collect()),
             one("solve", self.solve_words()),
+            ("model api", self.usage_words()),
             ("score", scores),
             ("measured", self.measured()),
             ("evidence", self.evidence_words()),
@@ -44,7 +45,9 @@ impl RunSummary {
 
     fn agent_words(&self) -> String {
         let options = self.options.iter().map(|(option, value)| format!(", {option} {value}"));
-        format!("{} ({}{})", self.agent, self.action, options.collect::<String>())
+        let version = self.scaffold_version.as_ref().map(|v| format!(", version {v} ran"));
+        let options: String = options.chain(version).collect();
+        format!("{} ({}{options})", self.agent, self.action)
     }
 
     fn cell_words(&self) -> String {

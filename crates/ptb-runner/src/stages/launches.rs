@@ -118,7 +118,13 @@ impl Run<'_> {
                     let back = since.elapsed().min(to_give_back);
                     to_give_back -= back;
                     stage.attempt.clock.give_back(back).map_err(harness)?;
-                    self.wait_for_provider(stage.attempt, door.as_deref(), &message).await?;
+                    let begun = Instant::now();
+                    let waited =
+                        self.wait_for_provider(stage.attempt, door.as_deref(), &message).await;
+                    if let Some(door) = door.as_deref_mut() {
+                        door.went_without(back + begun.elapsed());
+                    }
+                    waited?;
                     AFTER_OUTAGE
                 }
                 None if self.uses_its_time(&ended, stage.attempt) => GO_ON,
