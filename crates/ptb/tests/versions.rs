@@ -114,9 +114,11 @@ fn without_network_it_is_said_what_is_missing() {
     let Some(place) = place() else { return };
     let answer = run(&place, None, &[]);
     assert_eq!(answer.code, 5, "{}", answer.shown());
-    for words in
-        ["tool 1.0.0 is not in the cache", "cannot be reached", "run `ptb install tool` where there is network"]
-    {
+    for words in [
+        "tool 1.0.0 is not in the cache",
+        "cannot be reached",
+        "run `ptb install tool` where there is network",
+    ] {
         assert!(answer.err.contains(words), "{words}: {}", answer.err);
     }
     assert_eq!(run(&place, Some("1.0.0"), &[]).code, 0);
