@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::registry::{Agent, AgentOption};
+use serde_json::Value;
 
 use crate::Places;
 
@@ -56,23 +57,30 @@ fn scaffold(
         [("{prompt}", start.prompt), ("{model}", model), ("{api}", start.api.unwrap_or(""))];
     // A prompt belongs to the command line alone.
     let settings = &words[1..];
-    let chosen: Vec<(&AgentOption, &str)> = chosen(agent, &spec.agent.options).collect();
+    let chosen: Vec<Chosen<'_>> = chosen(agent, &spec.agent.options).collect();
     let command = if start.resume { agent.resume.as_ref() } else { agent.command.as_ref() };
     let argv = command.into_iter().flatten().flat_map(|word| match word.as_str() {
-        "{options}" => chosen.iter().flat_map(|(o, value)| with_value(&o.args, value)).collect(),
+        "{options}" => chosen.iter().flat_map(Chosen::args).collect(),
         word => vec![fill(word, &words)],
     });
     let argv = argv.collect();
     let way = agent.api.as_ref().and_then(|api| api.auth.get(way(spec)));
     let fixed = agent.env.iter().chain(way.iter().flat_map(|way| &way.env));
     env.extend(fixed.map(|(name, text)| (name.clone(), fill(text, settings))));
-    for (option, value) in &chosen {
-        let set =
-            |(name, text): (&String, &String)| (name.clone(), fill(text, &[("{value}", *value)]));
-        env.extend(option.env.iter().map(set));
+    let mut files: BTreeMap<&String, String> =
+        agent.files.iter().map(|(path, text)| (path, fill(text, settings))).collect();
+    for choice in &chosen {
+        let filled = |text: &String| fill(text, &choice.places);
+        env.extend(choice.option.env.iter().map(|(name, text)| (name.clone(), filled(text))));
+        let places: Vec<(&str, &str)> = [settings, &choice.places].concat();
+        for (path, text) in &choice.option.files {
+            let more = fill(text, &places);
+            let all = files.get(path).map_or(more.clone(), |own| merged(own, &more));
+            files.insert(path, all);
+        }
     }
-    let files = agent.files.iter().map(|(path, text)| (path.clone(), fill(text, settings)));
-    Launch { argv, env, state: agent.state.clone(), files: files.collect() }
+    let files = files.into_iter().map(|(path, text)| (path.clone(), text)).collect();
+    Launch { argv, env, state: agent.state.clone(), files }
 }
 
 /// Name of the way in which a run's agent is let in.
@@ -80,19 +88,62 @@ pub(crate) fn way(spec: &RunSpec) -> &str {
     spec.agent.options.get("auth").map_or("api", String::as_str)
 }
 
+/// One of the scaffold's own options, chosen.
+struct Chosen<'a> {
+    option: &'a AgentOption,
+    /// Placeholders with what stands for the value.
+    places: Vec<(&'a str, &'a str)>,
+}
+
+impl Chosen<'_> {
+    fn args(&self) -> Vec<String> {
+        self.option.args.iter().map(|arg| fill(arg, &self.places)).collect()
+    }
+}
+
 /// The scaffold's own options that are chosen, each with its value in the scaffold's words.
 fn chosen<'a>(
     agent: &'a Agent,
     options: &'a BTreeMap<String, String>,
-) -> impl Iterator<Item = (&'a AgentOption, &'a str)> {
+) -> impl Iterator<Item = Chosen<'a>> {
     options.iter().filter_map(|(name, value)| {
         let option = agent.options.get(name)?;
-        Some((option, option.words.get(value).unwrap_or(value).as_str()))
+        let word = option.words.get(value).unwrap_or(value).as_str();
+        let also = option
+            .also
+            .iter()
+            .filter_map(|(name, words)| Some((name.as_str(), words.get(value)?.as_str())));
+        Some(Chosen { option, places: [("{value}", word)].into_iter().chain(also).collect() })
     })
 }
 
-fn with_value(args: &[String], value: &str) -> Vec<String> {
-    args.iter().map(|arg| fill(arg, &[("{value}", value)])).collect()
+/// A JSON file with another merged into it (RFC 7396); the other alone, where one of them is no JSON.
+fn merged(own: &str, more: &str) -> String {
+    let read = |text| serde_json::from_str::<Value>(text).ok();
+    match read(own).zip(read(more)) {
+        Some((mut own, more)) => {
+            merge(&mut own, more);
+            format!("{own:#}\n")
+        }
+        None => more.to_owned(),
+    }
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    for (name, value) in patch {
+        match (target.as_object_mut(), value) {
+            (Some(target), Value::Null) => drop(target.remove(&name)),
+            (Some(target), value) => merge(target.entry(name).or_insert(Value::Null), value),
+            (None, _) => {}
+        }
+    }
 }
 
 /// Replaces placeholders in one pass, so that a prompt which happens to hold `{model}` stays as it is.
@@ -163,7 +214,17 @@ mod tests {
         let agent: Agent = ptb_core::userfile::UserFile::new("x.toml", text).parse().unwrap();
         let options = BTreeMap::from([("effort".to_owned(), "max".to_owned())]);
         let found: Vec<_> = chosen(&agent, &options).collect();
-        assert_eq!(with_value(&found[0].0.args, found[0].1), ["--effort", "xhigh"]);
+        assert_eq!(found[0].args(), ["--effort", "xhigh"]);
         assert_eq!(chosen(&agent, &BTreeMap::new()).count(), 0);
+    }
+
+    #[test]
+    fn options_of_one_settings_file_go_together() {
+        let own = r#"{"a": {"b": 1, "c": [1]}, "d": 2}"#;
+        let all =
+            merged(&merged(own, r#"{"a": {"c": [2], "e": true}}"#), r#"{"d": null, "f": {}}"#);
+        let want = serde_json::json!({"a": {"b": 1, "c": [2], "e": true}, "f": {}});
+        assert_eq!(serde_json::from_str::<Value>(&all).unwrap(), want);
+        assert_eq!(merged("x = 1", "x = 2"), "x = 2");
     }
 }

@@ -61,7 +61,7 @@ pub struct Connection {
     pub keys: Vec<String>,
     /// How the key goes with a request.
     pub header: AuthHeader,
-    /// The agent's own model.
+    /// The agent's own model, as its scaffold asks for it.
     pub model: String,
     /// Further ones that may be asked.
     pub aux_models: Vec<String>,
@@ -82,13 +82,22 @@ impl Connection {
         let option = |name: &str| spec.agent.options.get(name);
         let aux = option("aux_models").map(|all| all.split(',').map(str::trim).map(str::to_owned));
         let upstream = option("endpoint").unwrap_or(&api.upstream);
+        let model = spec.agent.model.clone().unwrap_or_default();
+        // What the scaffold makes of the model's name comes first: that is what its requests look like.
+        let mut names = api.aliases.get(&model).cloned().unwrap_or_default();
+        names.push(model);
+        let model = names.remove(0);
         Some(Self {
             upstream: upstream.trim_end_matches('/').to_owned(),
             keys: option("endpoint_key").map_or(auth.keys.clone(), |name| vec![name.clone()]),
             header: auth.header,
             protocols: api.protocols.clone(),
-            model: spec.agent.model.clone().unwrap_or_default(),
-            aux_models: api.aux_models.iter().cloned().chain(aux.into_iter().flatten()).collect(),
+            model,
+            aux_models: names
+                .into_iter()
+                .chain(api.aux_models.iter().cloned())
+                .chain(aux.into_iter().flatten())
+                .collect(),
             strip_tools: option("server_tools").is_some_and(|choice| choice == "strip"),
             spend_limit: option("spend_limit").and_then(|v| v.parse().ok()),
             token_limit: option("token_limit").and_then(|v| v.parse().ok()),

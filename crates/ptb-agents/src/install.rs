@@ -13,6 +13,21 @@ use thiserror::Error;
 /// The variable that names the cache's folder, in place of the user's own.
 const CACHE_ENV: &str = "PTB_CACHE";
 
+/// Of a registry that does not answer it is known soon; npm's own patience is minutes.
+const RETRIES: [&str; 3] =
+    ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"];
+/// Codes by which npm says that there is no network.
+const OFFLINE: [&str; 8] = [
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ENETUNREACH",
+    "EHOSTUNREACH",
+    "ETIMEDOUT",
+    "ENOTCACHED",
+];
+
 /// Why a scaffold is not there.
 #[derive(Debug, Error)]
 pub enum InstallError {
@@ -25,6 +40,20 @@ pub enum InstallError {
         why: String,
         /// What to do.
         hint: &'static str,
+    },
+    /// It is not in the cache, and npm's registry cannot be reached.
+    #[error("{agent} {version} is not in the cache ({}), and npm's registry cannot be reached: {why}; hint: {hint}", cache.display())]
+    Offline {
+        /// Which agent.
+        agent: String,
+        /// The version that is wanted, `latest` as it is.
+        version: String,
+        /// The folder that was looked into.
+        cache: PathBuf,
+        /// What npm said at its end.
+        why: String,
+        /// What to do.
+        hint: String,
     },
     /// The system refused.
     #[error("cannot install {agent} into {}: {source}; hint: name another folder in {CACHE_ENV}", path.display())]
@@ -70,6 +99,20 @@ pub fn install(
     }
     let version = place.version(&folder).unwrap_or(version);
     Ok(Some(Installed { folder, version }))
+}
+
+/// The version by number that an agent runs in; `wanted` is another than its file's. None where there is nothing to
+/// install. Only what is no number (`latest`, ranges) is asked of npm.
+///
+/// # Errors
+/// npm's.
+pub fn version_of(
+    agent: &Entry<Agent>,
+    wanted: Option<&str>,
+) -> Result<Option<String>, InstallError> {
+    let Some(install) = &agent.value.install else { return Ok(None) };
+    let place = Place { agent: &agent.id, install };
+    place.resolved(wanted.unwrap_or(&install.version)).map(Some)
 }
 
 /// The same of a run's agent, in the version that its options name.
@@ -130,7 +173,7 @@ impl Place<'_> {
             && wanted.split(['-', '+']).next().is_some_and(|core| core.split('.').count() == 3);
         let (false, Some(package)) = (exact, self.own()) else { return Ok(wanted.to_owned()) };
         let shown =
-            self.npm(&["view", &format!("{package}@{wanted}"), "version", "--json"], None)?;
+            self.npm(&["view", &format!("{package}@{wanted}"), "version", "--json"], None, wanted)?;
         let said: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
         let last = said.as_array().and_then(|all| all.last()).unwrap_or(&said);
         let fits = |v: &&str| v.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
@@ -154,7 +197,7 @@ impl Place<'_> {
         let fixed = ["install", "--no-audit", "--no-fund", "--no-progress", "--prefix", "."];
         let arguments: Vec<&str> =
             fixed.into_iter().chain(packages.iter().map(String::as_str)).collect();
-        self.npm(&arguments, Some(fresh.path()))?;
+        self.npm(&arguments, Some(fresh.path()), version)?;
         let fresh = fresh.keep();
         // Agents run as another user.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -175,11 +218,44 @@ impl Place<'_> {
         package["version"].as_str().map(str::to_owned)
     }
 
-    fn npm(&self, arguments: &[&str], dir: Option<&Path>) -> Result<Output, InstallError> {
+    fn offline(&self, version: &str, why: String) -> InstallError {
+        let cache = cache().join("agents").join(self.agent);
+        let hint = match self.kept(&cache).as_slice() {
+            [] => format!(
+                "run `ptb install {}` where there is network, with the same {CACHE_ENV}",
+                self.agent
+            ),
+            kept => format!("it has {}: name one with --agent-version", kept.join(", ")),
+        };
+        let (agent, version) = (self.agent.to_owned(), version.to_owned());
+        InstallError::Offline { agent, version, cache, why, hint }
+    }
+
+    /// Versions that lie in the cache, in order of name.
+    fn kept(&self, cache: &Path) -> Vec<String> {
+        let names = fs::read_dir(cache).into_iter().flatten().filter_map(Result::ok);
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let version = |name: String| Some(name.rsplit_once('-')?.0.to_owned());
+        let own = |version: &String| self.folder(&self::cache(), version).is_dir();
+        let mut kept: Vec<String> = names.filter_map(version).filter(own).collect();
+        kept.sort();
+        kept
+    }
+
+    fn npm(
+        &self,
+        arguments: &[&str],
+        dir: Option<&Path>,
+        version: &str,
+    ) -> Result<Output, InstallError> {
         let fault =
             |why: String, hint| InstallError::Npm { agent: self.agent.to_owned(), why, hint };
         let mut command = Command::new("npm");
-        command.args(arguments).stdin(Stdio::null()).current_dir(dir.unwrap_or(Path::new("/")));
+        command
+            .args(arguments)
+            .args(RETRIES)
+            .stdin(Stdio::null())
+            .current_dir(dir.unwrap_or(Path::new("/")));
         let output = command.output().map_err(|e| {
             fault(
                 format!("npm cannot be started: {e}"),
@@ -195,6 +271,9 @@ impl Place<'_> {
             .iter()
             .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
             .collect();
+        if OFFLINE.iter().any(|code| said.contains(code)) {
+            return Err(self.offline(version, last.join(" | ")));
+        }
         Err(fault(
             last.join(" | "),
             "try the same with npm itself, and look at the network and the version",

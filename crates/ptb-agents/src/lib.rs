@@ -17,7 +17,7 @@ mod prompt;
 pub use command::{Launch, Start, command};
 pub use credentials::{Connection, CredentialError};
 pub use folder::{FolderError, copy_folder, hash_folder};
-pub use install::{BIN, InstallError, Installed, install, install_for};
+pub use install::{BIN, InstallError, Installed, install, install_for, version_of};
 pub use prompt::{PromptError, prompt};
 
 /// Where an agent finds things (the outside contract). The default is the same behind every wall that

@@ -203,6 +203,9 @@ pub struct RunSpec {
     pub repeat: u32,
 }
 
+/// Name of the option that says which version of a scaffold runs.
+const VERSION: &str = "version";
+
 /// The parts of a run that key its cell, in a fixed order.
 #[derive(Serialize)]
 struct Key<'a> {
@@ -230,6 +233,7 @@ struct Key<'a> {
 impl RunSpec {
     /// The cell's key: SHA-256 over everything that changes what the agent meets, 64 hex digits.
     pub fn cell_key(&self) -> String {
+        let mut options = self.agent.options.clone();
         let action = match &self.agent.action {
             AgentAction::Submit(submit) => format!("{submit:?}"),
             AgentAction::Baseline(baseline) => {
@@ -238,7 +242,13 @@ impl RunSpec {
             AgentAction::Command(entry) => {
                 // Names in its file change nothing.
                 let (name, description) = (String::new(), String::new());
-                let agent = Agent { name, description, ..entry.value.clone() };
+                let mut agent = Agent { name, description, ..entry.value.clone() };
+                // The version that runs counts, wherever it is said.
+                if let (Some(install), Some(version)) =
+                    (&mut agent.install, options.remove(VERSION))
+                {
+                    install.version = version;
+                }
                 sha256_hex(serde_json::to_string(&agent).unwrap_or_default().as_bytes())
             }
             AgentAction::Folder { sha256, .. } => sha256.clone(),
@@ -247,7 +257,7 @@ impl RunSpec {
             agent: &self.agent.name,
             action,
             model_of_agent: &self.agent.model,
-            options: &self.agent.options,
+            options: &options,
             base_model: (&self.model.id, self.model_key()),
             chat_template: sha256_hex(self.chat_template.as_bytes()),
             benchmark: (&self.benchmark.id, self.benchmark_key()),

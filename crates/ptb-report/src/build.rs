@@ -203,6 +203,8 @@ fn list(run: &Run, row: &str, baselines: &BaselineScores, report: &mut Report) {
             reason: score.reason.clone(),
             submission: score.submission.clone(),
             solve_seconds: run.solve_seconds,
+            tokens: run.usage.as_ref().filter(|u| u.is_complete()).map(|u| u.tokens),
+            cost_usd: run.usage.as_ref().and_then(|u| u.cost_usd),
         }),
         Outcome::Unfinished { stage, state, fault, reason } => report.unfinished.push(Unfinished {
             path: run.path.clone(),

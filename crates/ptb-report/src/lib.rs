@@ -33,11 +33,15 @@ mod report;
 mod rows;
 mod show;
 pub mod text;
+mod usage;
 pub mod weights;
 
 pub use choice::{Options, WeightsChoice};
 pub use error::{Problem, ReportError};
 pub use measured::measured;
 pub use read::{Found, find};
-pub use report::{BenchmarkScore, Column, ModelScore, Report, Row, RunLine, SolveTime, Unfinished};
+pub use report::{
+    BenchmarkScore, Column, ModelScore, Report, Row, RowUsage, RunLine, SolveTime, Unfinished,
+};
 pub use show::{RunSummary, ScoreSummary, StageSummary};
+pub use usage::{ModelUsage, TokenCounts, Usage};

@@ -11,6 +11,7 @@ use ptb_core::run::{Counts, RunDir, RunRecord, Score, Stage, StageState};
 
 use crate::axes::{ASKED, Axes, agent_axes, evaluation_axes};
 use crate::error::{Problem, ReportError};
+use crate::usage::Usage;
 
 /// Run directories below a folder.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,6 +92,8 @@ pub(crate) struct Run {
     pub(crate) agent_axes: Axes,
     pub(crate) evaluation_axes: Axes,
     pub(crate) solve_seconds: f64,
+    /// What its agent used of its model, where it asked one.
+    pub(crate) usage: Option<Usage>,
     pub(crate) outcome: Outcome,
     cell: String,
 }
@@ -123,6 +126,8 @@ impl Run {
             return Err(format!("run.json says that {} seconds were used", record.solve_seconds));
         }
         let outcome = outcome(&record);
+        // Books that cannot be read leave the cost unknown; `ptb show` says why.
+        let (usage, _) = Usage::of(dir, record.attempts, &record.spec.agent.options);
         let spec = record.spec;
         let unwalled = spec.sandbox == "none" && !spec.agent.is_baseline();
         Ok(Self {
@@ -131,6 +136,7 @@ impl Run {
             id: record.id,
             cell: record.cell,
             solve_seconds: record.solve_seconds,
+            usage,
             outcome,
             agent_axes: agent_axes(&spec),
             evaluation_axes: evaluation_axes(&spec),

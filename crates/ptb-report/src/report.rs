@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::Interval;
 use crate::error::Problem;
+use crate::usage::{TokenCounts, Usage};
 use crate::weights::{Baselines, Origin};
 
 /// The leaderboard of some run directories under one edition.
@@ -63,6 +64,9 @@ pub struct Row {
     pub interval: Option<Interval>,
     /// Budget used; absent for baselines.
     pub solve: Option<SolveTime>,
+    /// What the agents used of their models; absent where none was asked.
+    #[serde(default)]
+    pub usage: Option<RowUsage>,
     /// Runs with a score.
     pub runs: usize,
     /// Runs without a score yet.
@@ -78,6 +82,43 @@ pub struct SolveTime {
     pub mean: f64,
     /// Standard deviation (n - 1) over scored runs.
     pub std: Option<f64>,
+}
+
+/// What the runs of a row used of the models that drive their agents. What is not known of each run is absent, never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RowUsage {
+    /// Runs whose agents asked a model, those without a score yet included.
+    pub runs: usize,
+    /// Their tokens, all together.
+    pub tokens: Option<TokenCounts>,
+    /// Tokens of one run, prompts and generated ones together: the mean.
+    pub tokens_mean: Option<f64>,
+    /// What they cost all together, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// What one run cost, in US dollars: the mean.
+    pub cost_usd_mean: Option<f64>,
+}
+
+impl RowUsage {
+    /// Of these runs' usages; none where there are none.
+    pub(crate) fn of<'a>(usages: impl Iterator<Item = &'a Usage>) -> Option<Self> {
+        let usages: Vec<&Usage> = usages.collect();
+        let runs = usages.len();
+        let known = |u: &&Usage| u.is_complete().then_some(u.tokens);
+        let tokens: Option<Vec<TokenCounts>> = usages.iter().map(known).collect();
+        let costs: Option<Vec<f64>> = usages.iter().map(|u| u.cost_usd).collect();
+        let (tokens, cost) = (
+            tokens.map(|all| all.into_iter().sum::<TokenCounts>()),
+            costs.map(|all| all.iter().sum::<f64>()),
+        );
+        (runs > 0).then(|| Self {
+            runs,
+            tokens,
+            tokens_mean: tokens.map(|t| t.all() as f64 / runs as f64),
+            cost_usd: cost,
+            cost_usd_mean: cost.map(|c| c / runs as f64),
+        })
+    }
 }
 
 /// What an agent reached on a benchmark.
@@ -157,6 +198,12 @@ pub struct RunLine {
     pub submission: Submission,
     /// Seconds of the budget used.
     pub solve_seconds: f64,
+    /// Tokens that the agent used of its model; absent where it asked none, or where that is not known.
+    #[serde(default)]
+    pub tokens: Option<TokenCounts>,
+    /// What they cost, in US dollars; absent where that is not known.
+    #[serde(default)]
+    pub cost_usd: Option<f64>,
 }
 
 /// A run without a score yet.

@@ -9,7 +9,7 @@ use crate::axes::Axes;
 use crate::baseline::BaselineScores;
 use crate::bootstrap::{self, Cell, Interval};
 use crate::read::Run;
-use crate::report::{BenchmarkScore, Column, ModelScore, Row, SolveTime};
+use crate::report::{BenchmarkScore, Column, ModelScore, Row, RowUsage, SolveTime};
 
 /// A repeat of the experiment: its name and the repeat's number.
 type Repeat<'a> = (&'a str, u32);
@@ -93,6 +93,7 @@ pub(crate) fn row(
         solve: mean(&seconds)
             .filter(|_| !baseline)
             .map(|mean| SolveTime { mean, std: sample_std(&seconds) }),
+        usage: RowUsage::of(runs.iter().filter_map(|run| run.usage.as_ref())),
         runs: scored.len(),
         unfinished: runs.len() - scored.len(),
         scores,

@@ -106,6 +106,39 @@ pub fn wrap(line: &str, width: Option<u16>) -> String {
     textwrap::fill(words, options)
 }
 
+/// A whole number with commas between thousands.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// An amount of money: two decimals, four where it is below a tenth.
+pub fn money(amount: f64) -> String {
+    let decimals = if amount > 0.0 && amount < 0.1 { 4 } else { 2 };
+    format!("{amount:.decimals$}")
+}
+
+/// [`money`] in US dollars.
+pub fn usd(amount: f64) -> String {
+    format!("{} USD", money(amount))
+}
+
+/// A number of tokens in a table's column: `812`, `45.2k`, `3.1M`, `1.2G`.
+pub fn short(n: f64) -> String {
+    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.into_iter().find(|(size, _)| n >= *size) {
+        Some((size, unit)) => format!("{:.1}{unit}", n / size),
+        None => format!("{n:.0}"),
+    }
+}
+
 /// `1 run`, `2 runs`.
 pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
@@ -156,6 +189,15 @@ mod tests {
         ] {
             assert_eq!(clock(seconds), text);
         }
+        assert_eq!(
+            [number(0), number(999), number(1000), number(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!([usd(0.0), usd(0.0123), usd(12.345)], ["0.00 USD", "0.0123 USD", "12.35 USD"]);
+        assert_eq!(
+            [short(812.4), short(45_210.0), short(3.1e6), short(1.25e9)],
+            ["812", "45.2k", "3.1M", "1.2G"]
+        );
         assert_eq!((count(1, "run"), count(2, "run")), ("1 run".to_owned(), "2 runs".to_owned()));
     }
 

@@ -25,5 +25,5 @@ pub use context::{Context, Notice, Programs, ProgramsError, Progress};
 pub use engine::{Served, Server, only_chats, unknown_engine};
 pub use failure::Ended;
 pub use output::OutputLine;
-pub use preflight::{Preflight, agents, knock_graders, preflight, readable};
+pub use preflight::{Preflight, agents, knock_graders, preflight, readable, versions};
 pub use stages::{SolveRecord, TelemetryLine, run};

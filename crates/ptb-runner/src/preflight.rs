@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ptb_agents::{Connection, install_for};
+use ptb_agents::{Connection, install_for, version_of};
 use ptb_core::cell::{AgentAction, RunSpec};
 use ptb_core::failure::ExitCode;
 use ptb_core::files::{FileError, read_json, sha256_hex};
@@ -114,6 +114,43 @@ fn data(specs: &mut [RunSpec]) -> Result<(), Preflight> {
         spec.data_sha256.clone_from(hash);
         few_shot(spec, dataset)?;
         language_model(spec, dataset)?;
+    }
+    Ok(())
+}
+
+/// Writes into each spec which version of its scaffold is meant by number: what `latest` is today is part of the cell.
+/// Of runs that are the same then, one stays, and `tell` is told.
+///
+/// # Errors
+/// npm's, where a version is none by number and npm does not say what it is.
+pub fn versions(specs: &mut Vec<RunSpec>, tell: &dyn Fn(String)) -> Result<(), Preflight> {
+    let mut known: BTreeMap<(String, Option<String>), Option<String>> = BTreeMap::new();
+    for spec in specs.iter_mut() {
+        let AgentAction::Command(agent) = &spec.agent.action else { continue };
+        let wanted = spec.agent.options.get("version").cloned();
+        let version = match known.entry((agent.id.clone(), wanted.clone())) {
+            MapEntry::Occupied(entry) => entry.into_mut(),
+            MapEntry::Vacant(entry) => {
+                let found = version_of(agent, wanted.as_deref()).map_err(requirement)?;
+                if let (Some(wanted), Some(found)) = (&wanted, &found)
+                    && wanted != found
+                {
+                    tell(format!("{} {wanted} is {found}", agent.id));
+                }
+                entry.insert(found)
+            }
+        };
+        let own = agent.value.install.as_ref().map(|install| &install.version);
+        if let Some(version) = version.as_ref().filter(|v| wanted.is_some() || Some(*v) != own) {
+            spec.agent.options.insert("version".to_owned(), version.clone());
+        }
+    }
+    let before = specs.len();
+    let mut seen = BTreeSet::new();
+    specs.retain(|spec| seen.insert(spec.id()));
+    if specs.len() < before {
+        let fewer = before - specs.len();
+        tell(format!("{fewer} of {before} runs are left out: versions turned out to be the same"));
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ mod experiment;
 mod file;
 mod home;
 mod local;
+mod overrides;
 mod values;
 
 pub use experiment::{Experiment, ExperimentError};
 pub use local::{Outcome, experiment_dir, run_local};
+pub use overrides::OverrideError;

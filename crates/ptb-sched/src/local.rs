@@ -7,7 +7,7 @@ use futures::StreamExt;
 use ptb_core::cell::RunSpec;
 use ptb_core::run::RunDir;
 use ptb_runner::{
-    Context, Ended, Notice, Preflight, agents, knock_graders, preflight, readable, run,
+    Context, Ended, Notice, Preflight, agents, knock_graders, preflight, readable, run, versions,
 };
 
 use crate::experiment::Experiment;
@@ -41,6 +41,9 @@ pub async fn run_local(
     results: &Path,
     context: &Context,
 ) -> Result<Vec<Outcome>, Preflight> {
+    let name = experiment.name.clone();
+    let tell = |line| (context.progress)(&name, Notice::Line(line));
+    tokio::task::block_in_place(|| versions(&mut experiment.runs, &tell))?;
     preflight(&mut experiment.runs, results)?;
     let runs = experiment_dir(results, &experiment).join("runs");
     let places: Vec<PathBuf> = experiment
@@ -49,7 +52,6 @@ pub async fn run_local(
         .map(|spec| runs.join(format!("{}-{}", spec.slug(), spec.id())))
         .collect();
     readable(places.iter().map(PathBuf::as_path))?;
-    let tell = |line| (context.progress)(&experiment.name, Notice::Line(line));
     tokio::task::block_in_place(|| agents(&experiment.runs, &places, &tell))?;
     for line in knock_graders(&experiment.runs, &places).await? {
         tell(line);

@@ -106,6 +106,13 @@ pub(crate) struct RunArgs {
     /// Use this sandbox instead of the file's: `namespaces`, or `none` (no isolation; recorded).
     #[arg(long, value_name = "NAME")]
     pub(crate) sandbox: Option<String>,
+    /// Tell agents the text of this template instead of the file's or the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prompt: Option<PathBuf>,
+    /// Run scaffolds in this version (`latest` is what npm says) instead of the pinned one: all of them, or one by
+    /// SCAFFOLD=VERSION (may be given more than once). The version is part of the cell.
+    #[arg(long = "agent-version", value_name = "VERSION")]
+    pub(crate) agent_versions: Vec<String>,
     /// Continue a solve that was cut: its workspace and what is left of its budget, not a fresh attempt.
     #[arg(long)]
     pub(crate) continue_solve: bool,

@@ -148,13 +148,18 @@ impl Agent {
             return Some(("state", message, "give relative paths, without `..`".into()));
         }
         let kept = |path: &&String| self.state.iter().any(|dir| Path::new(path).starts_with(dir));
-        if let Some(path) = self.files.keys().find(|path| climbs(path) || !kept(path)) {
+        let chosen = self.options.values().flat_map(|option| option.files.keys());
+        if let Some(path) = self.files.keys().chain(chosen).find(|p| climbs(p) || !kept(p)) {
             let message = format!("`{path}` lies in none of the folders under `state`");
             return Some(("files", message, "name its folder under `state`".into()));
         }
         if let Some(name) = self.options.keys().find(|name| self.has_common(name)) {
             let message = format!("`{name}` is an option of every scaffold");
             return Some(("[options", message, "give it another name".into()));
+        }
+        if let Some((name, value)) = self.options.values().find_map(AgentOption::unsaid) {
+            let message = format!("`{name}` says nothing about the value `{value}`");
+            return Some(("[options", message, "give it a word for each of `values`".into()));
         }
         let auth = self.api.as_ref().map(|api| &api.auth)?;
         if !auth.contains_key("api") || auth.values().any(|way| way.keys.is_empty()) {

@@ -57,6 +57,9 @@ pub struct Api {
     /// Models that the scaffold asks for side calls (titles, summaries), beside the agent's own.
     #[serde(default)]
     pub aux_models: Vec<String>,
+    /// Names that the scaffold asks for in place of a model's, by that model: they are that model's too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, Vec<String>>,
     /// How it is let in, by name; `api` unless something else is chosen.
     pub auth: BTreeMap<String, Auth>,
 }
@@ -116,6 +119,9 @@ pub struct AgentOption {
     /// What can be chosen; anything, when empty.
     #[serde(default)]
     pub values: Vec<String>,
+    /// Whether only whole numbers above 0 can be chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub numbers: bool,
     /// What the scaffold calls a value, where that is another word.
     #[serde(default)]
     pub words: BTreeMap<String, String>,
@@ -125,6 +131,24 @@ pub struct AgentOption {
     /// Variables it gets; `{value}` is replaced.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Further placeholders, with their braces: what stands for each of the values, where a scaffold wants them said
+    /// in more ways than one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub also: BTreeMap<String, BTreeMap<String, String>>,
+    /// Files in the folders of [`super::Agent::state`]: JSON that is merged into the agent's own file of that path
+    /// (RFC 7396), where it has one; `{value}`, `{model}` and `{api}` are replaced.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+}
+
+impl AgentOption {
+    /// The first value that a further placeholder says nothing about, with the placeholder.
+    pub(super) fn unsaid(&self) -> Option<(&str, &str)> {
+        let missing = |words: &BTreeMap<String, String>| {
+            self.values.iter().find(|value| !words.contains_key(*value)).map(String::as_str)
+        };
+        self.also.iter().find_map(|(name, words)| Some((name.as_str(), missing(words)?)))
+    }
 }
 
 /// Options that scaffolds have, with what each does: most with an API, some with a command ([`super::Agent`] tells).
@@ -180,8 +204,13 @@ pub(super) fn option_fault(
     value: &str,
 ) -> Option<(String, String)> {
     if let Some(option) = agent.options.get(name) {
-        let known = option.values.is_empty() || option.values.iter().any(|v| v == value);
-        let hint = || format!("it can be {}", option.values.join(", "));
+        let number = value.parse::<u32>().is_ok_and(|n| n > 0);
+        let listed = option.values.is_empty() || option.values.iter().any(|v| v == value);
+        let known = listed && (number || !option.numbers);
+        let hint = || match option.numbers {
+            true => "give a whole number above 0".to_owned(),
+            false => format!("it can be {}", option.values.join(", ")),
+        };
         return (!known).then(|| (format!("`{name}` cannot be `{value}`"), hint()));
     }
     let common = COMMON_OPTIONS.iter().map(|(name, _)| *name);

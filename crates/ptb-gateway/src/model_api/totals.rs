@@ -39,6 +39,9 @@ pub struct ApiTotals {
     pub estimated_tokens: u64,
     /// The same in US dollars.
     pub estimated_usd: f64,
+    /// Time that the provider did not serve in and that the run was not charged with, in seconds; whoever keeps the run's
+    /// clock fills it in.
+    pub without_service_seconds: f64,
     /// By the model that answered.
     pub models: BTreeMap<String, ModelTotals>,
     /// Uses of the provider's own tools, by name.

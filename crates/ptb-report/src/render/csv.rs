@@ -5,8 +5,9 @@
 use crate::error::ReportError;
 use crate::report::{BenchmarkScore, Report, Row};
 use crate::text::{MAX_SHOWN, shown};
+use crate::usage::TokenCounts;
 
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 23] = [
     "agent",
     "axes",
     "edition",
@@ -21,6 +22,15 @@ const FIXED: [&str; 14] = [
     "runs",
     "unfinished",
     "baseline",
+    "tokens",
+    "tokens_mean",
+    "tokens_input",
+    "tokens_cached_input",
+    "tokens_cache_writes",
+    "tokens_output",
+    "tokens_reasoning",
+    "cost_usd",
+    "cost_usd_mean",
 ];
 
 impl Report {
@@ -70,12 +80,32 @@ impl Report {
             row.unfinished.to_string(),
             row.baseline.to_string(),
         ];
+        record.extend(usage(row));
         for (column, score) in self.benchmarks.iter().zip(&row.scores) {
             record.extend(benchmark(score.as_ref()));
             record.push(number(column.weight));
         }
         record
     }
+}
+
+/// What the agents used, all runs together but for the means.
+fn usage(row: &Row) -> [String; 9] {
+    let Some(usage) = &row.usage else { return Default::default() };
+    let kind = |of: fn(&TokenCounts) -> u64| {
+        usage.tokens.as_ref().map(|tokens| of(tokens).to_string()).unwrap_or_default()
+    };
+    [
+        kind(TokenCounts::all),
+        number(usage.tokens_mean),
+        kind(|tokens| tokens.input),
+        kind(|tokens| tokens.cached_input),
+        kind(TokenCounts::cache_writes),
+        kind(|tokens| tokens.output),
+        kind(|tokens| tokens.reasoning),
+        number(usage.cost_usd),
+        number(usage.cost_usd_mean),
+    ]
 }
 
 fn benchmark(score: Option<&BenchmarkScore>) -> [String; 5] {

@@ -2,7 +2,7 @@
 
 use crate::bootstrap::Basis;
 use crate::report::{BenchmarkScore, Report, Row};
-use crate::text::{hms, percent, shown};
+use crate::text::{hms, money, percent, short, shown};
 
 /// Longest label of a row, in characters.
 const MAX_LABEL: usize = 60;
@@ -16,10 +16,23 @@ pub(super) struct Grid {
 pub(super) fn grid(report: &Report) -> Grid {
     let fixed = ["agent", "average", "95 %", "time", "runs"];
     let benchmarks = report.benchmarks.iter().map(|c| shown(&c.benchmark, MAX_LABEL));
+    // Scores first: where a screen is narrow, what they cost is in a block of its own.
+    let used = report.rows.iter().any(|row| row.usage.is_some());
+    let costs = ["tokens/run", "USD/run", "USD in all"].into_iter().filter(|_| used);
+    let header = fixed.iter().map(|s| (*s).to_owned()).chain(benchmarks);
+    let cells = |of: &Row| row(of).into_iter().chain(usage(of).into_iter().filter(|_| used));
     Grid {
-        header: fixed.iter().map(|s| (*s).to_owned()).chain(benchmarks).collect(),
-        rows: report.rows.iter().map(row).collect(),
+        header: header.chain(costs.map(str::to_owned)).collect(),
+        rows: report.rows.iter().map(|row| cells(row).collect()).collect(),
     }
+}
+
+/// What one run used and cost, and what all did.
+fn usage(row: &Row) -> [String; 3] {
+    let Some(usage) = &row.usage else { return Default::default() };
+    let unknown = || "unknown".to_owned();
+    let usd = |cost: Option<f64>| cost.map_or_else(unknown, money);
+    [usage.tokens_mean.map_or_else(unknown, short), usd(usage.cost_usd_mean), usd(usage.cost_usd)]
 }
 
 fn row(row: &Row) -> Vec<String> {

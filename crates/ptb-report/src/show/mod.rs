@@ -1,5 +1,6 @@
 //! What one run did: `ptb show RUN`.
 
+mod usage;
 mod used;
 mod words;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Problem, ReportError};
 use crate::read::fault_word;
 use crate::render::json::versioned;
+use crate::usage::Usage;
 
 /// Files of one kind that are read; a run has a handful.
 const MAX_FILES: usize = 64;
@@ -42,6 +44,9 @@ pub struct RunSummary {
     pub action: String,
     /// The model that drives the agent, and its options.
     pub options: Vec<(String, String)>,
+    /// Version of the agent's scaffold that ran, as its package tells it.
+    #[serde(default)]
+    pub scaffold_version: Option<String>,
     /// Base model id.
     pub model: String,
     /// Benchmark id.
@@ -78,6 +83,9 @@ pub struct RunSummary {
     pub solve_seconds: f64,
     /// How the solve ended.
     pub solve_end: Option<End>,
+    /// What the agent used of its model, over all attempts; absent where it asked none.
+    #[serde(default)]
+    pub usage: Option<Usage>,
     /// Scores, by edition.
     pub scores: Vec<ScoreSummary>,
     /// Evaluations: id and what was measured.
@@ -169,6 +177,12 @@ impl RunSummary {
     fn of_record(run: &Path, record: RunRecord) -> Self {
         let stages = Stage::ALL.iter().map(|s| stage(*s, record.stage(*s))).collect();
         let spec = record.spec;
+        let scaffold_version = match &spec.agent.action {
+            AgentAction::Command(agent) => record.provenance.versions.get(&agent.id).cloned(),
+            _ => None,
+        };
+        let (usage, faults) = Usage::of(&RunDir::new(run), record.attempts, &spec.agent.options);
+        let problem = |(path, message)| Problem { path, message };
         let driver = spec.agent.model.map(|model| ("model".to_owned(), model));
         Self {
             path: run.display().to_string(),
@@ -179,6 +193,8 @@ impl RunSummary {
             agent: spec.agent.name,
             action: action(&spec.agent.action),
             options: driver.into_iter().chain(spec.agent.options).collect(),
+            scaffold_version,
+            usage,
             model: spec.model.id,
             benchmark: spec.benchmark.id,
             repeat: spec.repeat,
@@ -203,7 +219,7 @@ impl RunSummary {
             evidence: Vec::new(),
             verdicts: Vec::new(),
             files: Vec::new(),
-            problems: Vec::new(),
+            problems: faults.into_iter().map(problem).collect(),
         }
     }
 

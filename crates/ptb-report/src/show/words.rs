@@ -11,8 +11,8 @@ const FINAL: &str = "final";
 
 /// Checks that say something only where a submission differs from the base model.
 const NOTES: [&str; 3] = ["names", "chat-template", "tokenizer"];
-/// Lines of one kind (scores, evaluations, evidence, verdicts, problems, what was used). With a few of each the text has
-/// 24 lines, which is a small screen.
+/// Lines of one kind (scores, evaluations, evidence, verdicts, problems, what was used). With them all the text has 27
+/// lines, which is a small screen.
 const MAX_LINES: usize = 3;
 
 impl RunSummary {
@@ -31,6 +31,7 @@ impl RunSummary {
             ("failed", self.stages.iter().filter_map(failure_words).take(1).collect()),
             one("solve", self.solve_words()),
             ("used", self.telemetry.iter().flat_map(|t| used::lines(t, self.gpus)).collect()),
+            ("model api", self.usage_words()),
             ("score", scores),
             ("measured", self.measured()),
             ("evidence", self.evidence_words()),
@@ -45,7 +46,9 @@ impl RunSummary {
 
     fn agent_words(&self) -> String {
         let options = self.options.iter().map(|(option, value)| format!(", {option} {value}"));
-        format!("{} ({}{})", self.agent, self.action, options.collect::<String>())
+        let version = self.scaffold_version.as_ref().map(|v| format!(", version {v} ran"));
+        let options: String = options.chain(version).collect();
+        format!("{} ({}{options})", self.agent, self.action)
     }
 
     fn cell_words(&self) -> String {

@@ -150,10 +150,13 @@ impl Run<'_> {
                             let back = down.since.elapsed().min(to_give_back);
                             to_give_back -= back;
                             stage.attempt.clock.give_back(back).map_err(harness)?;
-                            let door = door.as_deref();
-                            if let Some(end) =
-                                self.wait_for_provider(stage.attempt, door, down).await?
-                            {
+                            let begun = Instant::now();
+                            let waited =
+                                self.wait_for_provider(stage.attempt, door.as_deref(), down).await;
+                            if let Some(door) = door.as_deref_mut() {
+                                door.went_without(back + begun.elapsed());
+                            }
+                            if let Some(end) = waited? {
                                 return Ok(Finish { end, code });
                             }
                             AFTER_OUTAGE

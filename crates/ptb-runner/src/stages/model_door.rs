@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ptb_agents::Connection;
 use ptb_core::files::{read_bounded, write_whole};
@@ -32,6 +33,7 @@ pub(super) struct ModelDoor {
     api: Option<RunningModelApi>,
     traffic: Arc<OnceLock<Traffic>>,
     shutdown: CancellationToken,
+    without_service: Duration,
 }
 
 /// The port of one launch.
@@ -92,7 +94,9 @@ impl ModelDoor {
             bounds: ApiBounds::default(),
         };
         let (usage, shutdown) = (attempt.join(USAGE), CancellationToken::new());
-        Ok(Self { setup, usage, api: None, traffic: Arc::default(), shutdown })
+        let traffic = Arc::default();
+        let without_service = Duration::ZERO;
+        Ok(Self { setup, usage, api: None, traffic, shutdown, without_service })
     }
 
     /// Serves a launch's port, as soon as it is there. Dropping the future before is fine.
@@ -124,10 +128,16 @@ impl ModelDoor {
         self.api.as_ref()
     }
 
+    /// So much time was not charged, because the provider did not serve.
+    pub(super) fn went_without(&mut self, time: Duration) {
+        self.without_service += time;
+    }
+
     /// Ends it, and writes down what was used.
     pub(super) async fn close(self) -> Result<Option<ApiTotals>, StageFailure> {
         let Some(api) = self.api else { return Ok(None) };
-        let totals = api.stop().await;
+        let mut totals = api.stop().await;
+        totals.without_service_seconds = self.without_service.as_secs_f64();
         let text = serde_json::to_vec_pretty(&totals).map_err(harness)?;
         write_whole(&self.usage, &text).map_err(harness)?;
         Ok(Some(totals))

@@ -31,6 +31,15 @@ pub(crate) fn run(args: &RunArgs) -> Ending {
         ptb_sandbox::wall_by_name(name).map_err(Fault::usage)?;
         experiment.runs.iter_mut().for_each(|run| run.sandbox.clone_from(name));
     }
+    if let Some(path) = &args.prompt {
+        experiment.set_prompt(path).map_err(Fault::usage)?;
+    }
+    // One scaffold's own after what is for all.
+    let (all, own): (Vec<&String>, Vec<&String>) =
+        args.agent_versions.iter().partition(|given| !given.contains('='));
+    for given in all.into_iter().chain(own) {
+        experiment.set_version(given).map_err(Fault::usage)?;
+    }
     if experiment.runs.iter().any(|run| run.sandbox == "none" && !run.agent.is_baseline()) {
         print::err("note: sandbox `none`: agents run without isolation, and results say so");
     }
