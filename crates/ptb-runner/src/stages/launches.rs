@@ -22,6 +22,7 @@ use super::{Run, blocking};
 use crate::context::Notice;
 use crate::failure::{harness, stopped};
 use crate::output::Recorder;
+use crate::trial;
 
 /// How often clock, deadline and news are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -104,13 +105,17 @@ impl Run<'_> {
         let mut told = continued.then(|| again(AFTER_BREAK));
         let (mut short, mut to_give_back) = (0, MOST_GIVEN_BACK);
         loop {
+            let before = generated(door.as_deref());
             let ended = self.launch(stage, door.as_deref_mut(), told.as_deref()).await?;
-            short = if ended.ran_for < SHORT { short + 1 } else { 0 };
             let by_itself = matches!(ended.reason, EndReason::Exited(_) | EndReason::Signaled(_));
             if !by_itself || self.context.cancel.is_cancelled() {
                 return Ok(ended);
             }
-            let words = match self.fault_of_provider(door.as_deref()) {
+            let fault = self.fault_of_provider(door.as_deref());
+            // One that its provider served for a while got on, however short that was.
+            let got_on = fault.is_some() && generated(door.as_deref()) > before;
+            short = if ended.ran_for < SHORT && !got_on { short + 1 } else { 0 };
+            let words = match fault {
                 // It says that it serves, and does not.
                 Some((_, message)) if short >= SHORT_LAUNCHES => return Err(failed(&message)),
                 None if short >= SHORT_LAUNCHES => return Ok(ended),
@@ -175,17 +180,23 @@ impl Run<'_> {
     }
 
     /// What stands between the agent and its model, where it has one, and what hides the key in all that is kept.
-    fn connected(&self, attempt: &Attempt) -> Result<(Option<ModelDoor>, Mask), StageFailure> {
+    fn connected(&mut self, attempt: &Attempt) -> Result<(Option<ModelDoor>, Mask), StageFailure> {
+        let masked = trial::masks();
+        if !masked {
+            self.tell(Notice::Line(trial::ANNOUNCEMENT.to_owned()));
+            self.store.event("secrets", None, trial::ANNOUNCEMENT.to_owned())?;
+        }
         let none: [(&str, &str); 0] = [];
         let Some(connection) = Connection::of(self.spec()) else {
             return Ok((None, Mask::new(none).map_err(harness)?));
         };
         let key = connection.key(&self.spec().agent.name).map_err(harness)?;
         let name = connection.keys.first().map_or("KEY", String::as_str);
-        let mask = Mask::of_keys([(name, &key)]).map_err(harness)?;
+        let mask =
+            if masked { Mask::of_keys([(name, &key)]).map_err(harness)? } else { Mask::off() };
         let hides = mask.clone();
         let hide = Arc::new(move |line: Vec<u8>| hides.whole(&line).into_owned());
-        let door = ModelDoor::new((connection, key), (self.dir(), &attempt.dir), hide)?;
+        let door = ModelDoor::new((connection, key), (self.dir(), &attempt.dir), (hide, masked))?;
         Ok((Some(door), mask))
     }
 
@@ -294,6 +305,11 @@ impl Run<'_> {
         }
         Ok(ended)
     }
+}
+
+/// Tokens that the model has generated so far.
+fn generated(door: Option<&ModelDoor>) -> u64 {
+    door.and_then(ModelDoor::api).map_or(0, |api| api.totals().tokens.output)
 }
 
 /// The provider's failure: the agent's work stays where it is.
