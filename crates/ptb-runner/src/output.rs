@@ -236,7 +236,7 @@ mod tests {
             line.extend(&tail);
             line.resize(line.len().max(LONGEST + 1), b'y');
             let at = cut(&line);
-            prop_assert!(at <= LONGEST && at >= LONGEST - LONGEST_WORD - 3, "{}", at);
+            prop_assert!((LONGEST - LONGEST_WORD - 3..=LONGEST).contains(&at), "{}", at);
         }
     }
 }

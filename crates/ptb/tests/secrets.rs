@@ -151,7 +151,8 @@ fn a_script_finds_no_secret_inside() {
     assert_eq!(seek(place.path(), &but), Vec::<String>::new());
     // The same search sees what lies there.
     but.pop();
-    assert_eq!(seek(place.path(), &but), [".env: plain"]);
+    let found = seek(place.path(), &but);
+    assert!(found.iter().all(|f| f.starts_with(".env: ")) && !found.is_empty(), "{found:?}");
 }
 
 /// Where a key comes from.

@@ -22,6 +22,11 @@ pub(crate) fn seek(folder: &Path, but: &[PathBuf]) -> Vec<String> {
         }
         // What vanishes meanwhile is looked at another time.
         let Ok(bytes) = fs::read(entry.path()) else { continue };
+        // Weights are numbers: no program codes a text there.
+        if shown.ends_with(".safetensors") {
+            found.extend(has(&bytes).then(|| format!("{shown}: plain")));
+            continue;
+        }
         found.extend(forms(&bytes).into_iter().map(|form| format!("{shown}: {form}")));
     }
     found
