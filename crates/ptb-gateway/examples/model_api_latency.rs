@@ -152,6 +152,7 @@ fn open(upstream: String, folder: &std::path::Path) -> Result<RunningModelApi, F
         record: folder.join("api.jsonl.zst"),
         network: folder.join("network.jsonl"),
         mask: Arc::new(|line| line),
+        covers_key: true,
         bounds: ApiBounds::default(),
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;

@@ -68,6 +68,11 @@ impl Key {
         }
     }
 
+    /// What is to be looked for in a text that must not have the key; none for words that are no secret.
+    pub fn to_find(&self) -> Option<&[u8]> {
+        self.is_secret().then_some(self.0.as_bytes())
+    }
+
     fn is_secret(&self) -> bool {
         self.0.len() >= Self::SHORTEST_SECRET
     }

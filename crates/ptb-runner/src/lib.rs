@@ -20,6 +20,7 @@ mod store;
 mod tail;
 pub mod trajectory;
 mod tree;
+mod trial;
 
 pub use context::{Context, Notice, Programs, ProgramsError, Progress};
 pub use engine::{Served, Server, only_chats, unknown_engine};

@@ -15,6 +15,9 @@ use crate::tail::Tail;
 
 /// Longest piece of a line that becomes one record, in bytes; longer lines are several records.
 const LONGEST: usize = 1 << 20;
+/// How what stands for a secret begins, and how long it is at most to be kept in one piece.
+const MASKED: &[u8] = b"[masked:";
+const LONGEST_WORD: usize = 256;
 /// Bytes of a record beside its text: a program that prints empty lines writes these.
 const RECORD: usize = 72;
 /// Most bytes that are kept of one attempt; a program that prints without end must not fill the disk.
@@ -95,16 +98,26 @@ impl Recorder {
             while let Some(at) = rest.iter().position(|b| *b == b'\n') {
                 line.extend_from_slice(&rest[..at]);
                 rest = &rest[at + 1..];
-                failed = failed.or(self.keep(name, &mut line, false).await.err());
+                failed = failed.or(self.pieces(name, &mut line, true).await.err());
             }
             line.extend_from_slice(rest);
-            while line.len() > LONGEST {
-                let mut piece: Vec<u8> = line.drain(..LONGEST).collect();
-                failed = failed.or(self.keep(name, &mut piece, true).await.err());
-            }
+            failed = failed.or(self.pieces(name, &mut line, false).await.err());
         }
         if !line.is_empty() {
-            failed = failed.or(self.keep(name, &mut line, false).await.err());
+            failed = failed.or(self.pieces(name, &mut line, true).await.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Keeps of a line what is too long for one record, and all of it where it has `ended`.
+    async fn pieces(&self, stream: &str, line: &mut Vec<u8>, ended: bool) -> Result<(), FileError> {
+        let mut failed = None;
+        while line.len() > LONGEST {
+            let mut piece: Vec<u8> = line.drain(..cut(line)).collect();
+            failed = failed.or(self.keep(stream, &mut piece, true).await.err());
+        }
+        if ended {
+            failed = failed.or(self.keep(stream, line, false).await.err());
         }
         failed.map_or(Ok(()), Err)
     }
@@ -127,9 +140,28 @@ impl Recorder {
     }
 }
 
+/// Where a line that is too long is cut: at its bound, or a little before it, where a character or what stands for a
+/// secret would be cut in two. What is no text is cut anywhere.
+fn cut(line: &[u8]) -> usize {
+    let within = |b: &u8| (0x80..0xC0).contains(b);
+    let back = line.get(LONGEST - 3..=LONGEST).unwrap_or_default();
+    let at = match back.iter().rev().position(|b| !within(b)) {
+        Some(back) => LONGEST - back,
+        None => LONGEST,
+    };
+    let tail = line.get(at - LONGEST_WORD..at).unwrap_or_default();
+    match tail.iter().rposition(|b| b"[]".contains(b)) {
+        Some(open) if line[at - LONGEST_WORD + open..].starts_with(MASKED) => {
+            at - LONGEST_WORD + open
+        }
+        _ => at,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
 
     /// What is kept of a text that comes in pieces of seven bytes.
@@ -160,5 +192,64 @@ mod tests {
         );
         let open = kept(&printed, Mask::off()).await;
         assert!(open.contains(key) && open.contains(coded), "{open}");
+    }
+
+    /// The texts of the records, joined as their readers do, and each by itself.
+    fn records(kept: &str) -> Vec<OutputLine> {
+        kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Without its newline; the bytes are those that were printed, whatever they are.
+    async fn of_bytes(printed: Vec<u8>, mask: Mask) -> Vec<OutputLine> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("output.jsonl");
+        let recorder = Recorder::open(&path, Instant::now(), mask).unwrap();
+        recorder.record("out", &printed[..]).await.unwrap();
+        records(&std::fs::read_to_string(path).unwrap())
+    }
+
+    #[tokio::test]
+    async fn no_character_and_no_mask_is_cut_in_two() {
+        let key = "marked-key-0123456789";
+        let mask = Mask::new([("KEY", key)]).unwrap();
+        for unit in ["\u{e9}", "\u{20ac}", "\u{1f980}", key] {
+            // Wherever the bound falls in what is printed there.
+            for before in 0..=unit.len().max("[masked:KEY]".len()) {
+                let printed = format!("{}{}\n", "x".repeat(LONGEST - before), unit.repeat(3));
+                let lines = of_bytes(printed.clone().into_bytes(), mask.clone()).await;
+                let flags: Vec<bool> = lines.iter().map(|line| line.more).collect();
+                let text: String = lines.iter().map(|line| line.text.as_str()).collect();
+                assert_eq!(text, mask.text(printed.trim_end()), "{unit} {before}");
+                let long = text.len() > LONGEST;
+                assert_eq!(flags, if long { vec![true, false] } else { vec![false] }, "{before}");
+                for line in &lines {
+                    assert!(line.text.len() <= LONGEST, "{}", line.text.len());
+                    assert!(!line.text.contains('\u{fffd}') && !line.text.contains(key));
+                    let (open, closed) =
+                        (line.text.matches('[').count(), line.text.matches(']').count());
+                    assert_eq!(open, closed, "{unit} {before}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_text_is_cut_at_the_bound() {
+        let nothing: [(&str, &str); 0] = [];
+        let lines = of_bytes(vec![0x80; LONGEST + 5], Mask::new(nothing).unwrap()).await;
+        let lengths: Vec<usize> = lines.iter().map(|l| l.text.chars().count()).collect();
+        assert_eq!(lengths, [LONGEST, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_leaves_few_bytes_behind(tail in proptest::collection::vec(any::<u8>(), 1..400)) {
+            let mut line = vec![b'x'; LONGEST];
+            line.truncate(LONGEST - tail.len() / 2);
+            line.extend(&tail);
+            line.resize(line.len().max(LONGEST + 1), b'y');
+            let at = cut(&line);
+            prop_assert!((LONGEST - LONGEST_WORD - 3..=LONGEST).contains(&at), "{}", at);
+        }
     }
 }

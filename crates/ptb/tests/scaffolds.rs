@@ -14,72 +14,16 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use scripted_api::{Fault, Script, ScriptedApi, Turn};
 use serde_json::Value;
+use support::Answer;
+use support::agents::{KEY, Trial, assert_books, has, texts};
 use support::processes::until;
 use support::runs::{json, only_run, runs, score};
-use support::{Answer, Place, skip, wall};
-
-/// The key that opens the API: nothing of it may be inside or kept.
-const KEY: &str = "sk-real-0123456789abcdefghij";
-
-/// An agent with the model that drives it here, and the variable of its key.
-const AGENTS: [(&str, &str, &str); 4] = [
-    ("claude", "claude-sonnet-4-5", "ANTHROPIC_API_KEY"),
-    ("codex", "gpt-5.2", "OPENAI_API_KEY"),
-    ("gemini", "gemini-2.5-pro", "GEMINI_API_KEY"),
-    ("opencode", "gpt-5.2", "OPENAI_API_KEY"),
-];
-
-/// Where scaffolds are kept; none after a reason was told.
-fn cache() -> Option<PathBuf> {
-    let Some(cache) = std::env::var_os("PTB_AGENT_CACHE") else {
-        skip("PTB_AGENT_CACHE names no folder for the agents' programs");
-        return None;
-    };
-    wall().then(|| cache.into())
-}
-
-/// A run of one agent on the tiny model; `options` are those of its table in the experiment.
-struct Trial {
-    place: Place,
-    cache: PathBuf,
-    key: &'static str,
-}
-
-impl Trial {
-    fn new(agent: &str, url: &str, options: &str, hours: f64) -> Option<Self> {
-        let cache = cache()?;
-        let (_, model, key) = *AGENTS.iter().find(|(id, ..)| *id == agent).unwrap();
-        let place = Place::new();
-        let table = format!(
-            "{{ scaffold = \"{agent}\", model = \"{model}\", endpoint = \"{url}\"{options} }}"
-        );
-        place.write(
-            "e.toml",
-            format!(
-                "agents = [{table}]\nmodels = [\"tiny\"]\nbenchmarks = [\"arithmetic\"]\nhours = {hours}\n\
-                 [evaluate]\nlimit = 40\n"
-            ),
-        );
-        Some(Self { place, cache, key })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = self.place.run_command("e", &[]);
-        command.env("PTB_CACHE", &self.cache).env(self.key, KEY);
-        command
-    }
-
-    fn run(&self) -> (Answer, PathBuf) {
-        let answer = Answer::of(&self.place, self.command().output().unwrap());
-        (answer, only_run(&self.place.path().join("results"), "e"))
-    }
-}
 
 /// Reads the prompt, trains, looks at the clock, evaluates, and ends.
 fn worker() -> Script {
@@ -91,28 +35,6 @@ fn worker() -> Script {
         Turn::run("bash timer.sh; python3 evaluate.py --model-path final_model --limit 20"),
         Turn::text("final_model is trained and evaluated."),
     ])
-}
-
-/// Every text in a run directory, decompressed where it is compressed, with the name of its file.
-fn texts(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut all = Vec::new();
-    for entry in walkdir::WalkDir::new(run) {
-        let entry = entry.unwrap();
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        let bytes = fs::read(entry.path()).unwrap();
-        let plain = match entry.path().extension().is_some_and(|e| e == "zst") {
-            true => zstd::decode_all(&bytes[..]).unwrap(),
-            false => bytes,
-        };
-        all.push((entry.into_path(), plain));
-    }
-    all
-}
-
-fn has(text: &[u8], needle: &str) -> bool {
-    memchr::memmem::find(text, needle.as_bytes()).is_some()
 }
 
 /// The key as it is, in hexadecimal, and in base64 wherever in a longer text it stands.
@@ -135,41 +57,6 @@ fn assert_no_key(run: &Path) {
     }
 }
 
-/// What tokens cost by the list prices of input, cached input and output; Anthropic's cache writes cost 1.25 times the
-/// input for five minutes, and twice for an hour.
-fn cost(model: &str, tokens: &scripted_api::Tokens) -> f64 {
-    let [input, cached, output] = match model {
-        "claude-sonnet-4-5" => [3.0, 0.3, 15.0],
-        "gpt-5.2" => [1.75, 0.175, 14.0],
-        "gemini-2.5-pro" => [1.25, 0.125, 10.0],
-        other => panic!("{other} was not to be asked"),
-    };
-    let of = |tokens: u64, price: f64| tokens as f64 * price / 1e6;
-    of(tokens.input, input)
-        + of(tokens.cached, cached)
-        + of(tokens.cache_write_5m, 1.25 * input)
-        + of(tokens.cache_write_1h, 2.0 * input)
-        + of(tokens.output, output)
-}
-
-/// The gateway's books are the provider's.
-fn assert_books(usage: &Value, api: &ScriptedApi) {
-    let ledger = api.ledger();
-    let total = ledger.total();
-    let tokens = &usage["tokens"];
-    assert_eq!(tokens["input"], total.all_input(), "{usage:#}");
-    assert_eq!(tokens["cached_input"], total.cached, "{usage:#}");
-    assert_eq!(tokens["cache_write_5m"], total.cache_write_5m, "{usage:#}");
-    assert_eq!(tokens["cache_write_1h"], total.cache_write_1h, "{usage:#}");
-    assert_eq!(tokens["output"], total.output, "{usage:#}");
-    let cost: f64 = ledger.by_model().iter().map(|(model, tokens)| cost(model, tokens)).sum();
-    let told = usage["cost_usd"].as_f64().unwrap();
-    assert!((told - cost).abs() < 1e-9, "{told} is not {cost}");
-    let posted = api.requests().iter().filter(|r| r.method == "POST").count();
-    assert!(usage["requests"].as_u64().unwrap() as usize >= posted, "{usage:#}");
-    assert!(api.requests().iter().filter_map(|r| r.key()).all(|key| key == KEY));
-}
-
 fn works(agent: &str) {
     let api = ScriptedApi::start(worker());
     api.expect_key(KEY);
@@ -184,7 +71,7 @@ fn works(agent: &str) {
     );
     assert_eq!(json(&run.join("solve.json"))["end"], "finished");
     let attempt = run.join("attempts/1");
-    assert_books(&json(&attempt.join("usage.json")), &api);
+    assert_books(&run, &api);
     // Codex asks again while a long command goes on, which is no turn of the script.
     let turns: BTreeSet<usize> = api.ledger().turns().map(|entry| entry.turn).collect();
     assert_eq!(turns, BTreeSet::from([0, 1, 2, 3]));
@@ -282,7 +169,7 @@ fn an_outage_is_waited_out() {
     assert_eq!(json(&run.join("solve.json"))["end"], "finished");
     let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
     assert!(last.contains("First.") && last.contains("is back"), "{last}");
-    assert_books(&json(&run.join("attempts/1/usage.json")), &api);
+    assert_books(&run, &api);
 }
 
 /// A CLI whose provider takes a request and never answers stands still, though its own loops go round; it is told so, and

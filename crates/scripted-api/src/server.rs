@@ -88,6 +88,14 @@ impl ScriptedApi {
         self.desk.state().key = Some(key.to_owned());
     }
 
+    /// From now on every reply, failures too, has this header more.
+    ///
+    /// # Panics
+    /// Later, when it is none that HTTP may have.
+    pub fn add_header(&self, name: &str, value: &str) {
+        self.desk.state().headers.push((name.to_owned(), value.to_owned()));
+    }
+
     /// From now on lists these models.
     pub fn list_models<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) {
         self.desk.state().models = names.into_iter().map(Into::into).collect();
@@ -209,10 +217,14 @@ async fn serve(desk: Arc<Desk>, request: HttpRequest<Incoming>) -> io::Result<Re
 
 fn response(desk: Arc<Desk>, answer: Answer) -> io::Result<Response<Body>> {
     let number = answer.number;
+    let mut head = Response::builder();
+    for (name, value) in &desk.state().headers {
+        head = head.header(name, value);
+    }
     match answer.content {
         Content::Nothing => Err(io::Error::other("closed by the script")),
         Content::Refusal(refusal) => {
-            let mut head = Response::builder().status(refusal.status);
+            head = head.status(refusal.status);
             if let Some(seconds) = refusal.retry_after {
                 head = head.header("retry-after", seconds);
             }
@@ -221,11 +233,11 @@ fn response(desk: Arc<Desk>, answer: Answer) -> io::Result<Response<Body>> {
         }
         Content::Whole(body) => {
             desk.told(number, body.len(), None);
-            Ok(with(Response::builder(), "application/json", whole(body)))
+            Ok(with(head, "application/json", whole(body)))
         }
         Content::Pieces { content_type, pieces, breaks } => {
             let request_id = format!("req_{number:024}");
-            let head = Response::builder()
+            let head = head
                 .header("cache-control", "no-cache")
                 .header("request-id", &request_id)
                 .header("x-request-id", &request_id);

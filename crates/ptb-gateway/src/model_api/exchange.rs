@@ -12,6 +12,7 @@ use hyper::{HeaderMap, StatusCode};
 use ptb_llm::protocol::{ErrorReply, Meter, Operation, Protocol, ProviderFault, Refused, Said};
 
 use super::bytes_room::Lease;
+use super::guard::Guard;
 use super::headers::on_record;
 use super::limits::{End, Reservation};
 use super::record::{Entry, ResponseEntry};
@@ -243,12 +244,16 @@ pub(super) struct Passing {
     left: Option<u64>,
     exchange: Exchange,
     slot: Arc<Slot>,
+    guard: Guard,
+    /// Set when the provider has come to its end, or why it broke off: that comes after what the guard held.
+    ended: Option<Result<(), io::Error>>,
 }
 
 impl Passing {
     pub(super) fn new(body: reqwest::Body, exchange: Exchange, slot: Arc<Slot>) -> Self {
         let left = body.size_hint().exact();
-        Self { body, left, exchange, slot }
+        let guard = Guard::new(exchange.hall().covered(), exchange.meter.streams());
+        Self { body, left, exchange, slot, guard, ended: None }
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -260,6 +265,9 @@ impl Passing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         loop {
+            if let Some(ended) = self.ended.take() {
+                return Poll::Ready(ended.err().map(Err));
+            }
             let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return Poll::Pending;
             };
@@ -268,34 +276,57 @@ impl Passing {
                     // Trailers belong to the connection to the provider.
                     let Ok(bytes) = frame.into_data() else { continue };
                     let bytes = self.taken(bytes);
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    if !bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
                 }
                 Some(Err(e)) => {
-                    self.exchange.cut(&super::forward::chain(&e));
                     // Without the end of its form the client sees that the answer broke off.
                     let why = "the provider broke off its answer";
-                    return Poll::Ready(Some(Err(io::Error::new(
-                        io::ErrorKind::ConnectionReset,
-                        why,
-                    ))));
+                    let broken = io::Error::new(io::ErrorKind::ConnectionReset, why);
+                    self.ended = Some(Err(broken));
+                    let rest = self.rest();
+                    self.exchange.cut(&super::forward::chain(&e));
+                    if !rest.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(rest))));
+                    }
                 }
                 None => {
+                    self.ended = Some(Ok(()));
+                    let rest = self.rest();
                     self.exchange.whole();
-                    return Poll::Ready(None);
+                    if !rest.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(rest))));
+                    }
                 }
             }
         }
     }
 
+    /// What the guard held, when nothing more comes.
+    fn rest(&mut self) -> Bytes {
+        let rest = self.guard.finish();
+        if !rest.is_empty() {
+            self.exchange.chunk(&rest);
+        }
+        rest
+    }
+
     fn taken(&mut self, bytes: Bytes) -> Bytes {
-        let bytes = self.exchange.hall().covered(bytes);
+        let came = bytes.len() as u64;
+        let mut bytes = self.guard.push(bytes);
+        let all = self.left.as_mut().is_some_and(|left| {
+            *left = left.saturating_sub(came);
+            *left == 0
+        });
+        if all {
+            let rest = self.guard.finish();
+            bytes = if rest.is_empty() { bytes } else { [bytes, rest].concat().into() };
+        }
         self.exchange.chunk(&bytes);
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(bytes.len() as u64);
-            // Nobody asks for more when the announced length has come.
-            if *left == 0 {
-                self.exchange.whole();
-            }
+        // Nobody asks for more when the announced length has come.
+        if all {
+            self.exchange.whole();
         }
         bytes
     }

@@ -10,6 +10,7 @@ use ptb_llm::protocol::{Protocol, ProviderFault, Refused, Said};
 use reqwest::Url;
 
 use super::exchange::{Exchange, Passing};
+use super::guard::Guard;
 use super::headers::{authorize, to_client};
 use super::reply::{self, ApiBody, ApiResponse};
 use super::server::Hall;
@@ -73,7 +74,7 @@ pub(super) async fn send(mut exchange: Exchange, slot: &Arc<Slot>, out: Outgoing
         Err(e) => return unreachable(exchange, &chain(&e)),
     };
     let status = response.status();
-    let headers = to_client(response.headers(), hall.setup.credential.key());
+    let headers = to_client(response.headers(), hall.covered());
     if status.is_redirection() || status.is_informational() {
         let why = format!("it sends the request elsewhere (status {})", status.as_u16());
         return unreachable(exchange, &why);
@@ -88,7 +89,7 @@ pub(super) async fn send(mut exchange: Exchange, slot: &Arc<Slot>, out: Outgoing
     }
     match whole(response).await {
         Ok(body) => {
-            let body = hall.covered(body);
+            let body = Guard::whole(hall.covered(), body);
             exchange.error(status, &body);
             reply::whole(status, headers, body)
         }
@@ -138,7 +139,7 @@ pub(super) async fn probe(hall: &Hall) -> Probe {
     let found = match tokio::time::timeout(PROBE_TIME, asked).await {
         Err(_) => outage(format!("no answer within {} s", PROBE_TIME.as_secs())),
         Ok(Err(why)) => outage(why),
-        Ok(Ok((status, body))) => judged(status, &hall.covered(body)),
+        Ok(Ok((status, body))) => judged(status, &Guard::whole(hall.covered(), body)),
     };
     match (&found, hall.service.fault()) {
         (Probe::Up, Some(ProviderFault::Credit)) => Probe::Reachable,

@@ -17,6 +17,7 @@ mod bytes_room;
 mod exchange;
 mod fingerprint;
 mod forward;
+mod guard;
 mod headers;
 mod limits;
 mod lines;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ptb_llm::Key;
 use ptb_llm::protocol::{Protocol, Refused};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutStream;
@@ -104,15 +104,9 @@ impl Hall {
         self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes of an answer with the key covered, should the provider repeat it.
-    pub(super) fn covered(&self, bytes: Bytes) -> Bytes {
-        let key = self.setup.credential.key();
-        if !key.is_in(&bytes) {
-            return bytes;
-        }
-        let mut text = bytes.to_vec();
-        key.cover(&mut text);
-        Bytes::from(text)
+    /// The key that answers must not have.
+    pub(super) fn covered(&self) -> Option<&Key> {
+        self.setup.covers_key.then(|| self.setup.credential.key())
     }
 }
 

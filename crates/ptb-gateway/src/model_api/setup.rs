@@ -33,6 +33,9 @@ pub struct ModelApiSetup {
     pub network: PathBuf,
     /// Takes secrets out of a line before it is written.
     pub mask: Mask,
+    /// Whether the key is covered in the provider's answers, should it repeat it. `false` is for the trial that shows
+    /// that a search for the key finds it.
+    pub covers_key: bool,
     /// What clients may cost.
     pub bounds: ApiBounds,
 }

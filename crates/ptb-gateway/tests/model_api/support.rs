@@ -43,6 +43,7 @@ pub(crate) fn setup(upstream: &str, folder: &Path) -> ModelApiSetup {
         record: folder.join("api.jsonl.zst"),
         network: folder.join("network.jsonl"),
         mask: Arc::new(|line| line),
+        covers_key: true,
         bounds: ApiBounds::default(),
     }
 }

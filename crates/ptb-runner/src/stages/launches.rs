@@ -1,5 +1,4 @@
-//! An attempt behind the wall: its doors, and the launches of its agent. Most agents are launched once. One whose
-//! provider failed goes on when that is back, and one that is told to use its time is told again.
+//! An attempt behind the wall: its doors, and the launches of its agent. What follows a launch is in `next`.
 
 use std::fs;
 use std::path::Path;
@@ -7,40 +6,29 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ptb_agents::{Connection, Installed, Places, Start, command, install_for};
-use ptb_core::cell::AgentAction;
-use ptb_core::run::{ApiFault, End, StageFailure};
-use ptb_gateway::{EvaluationDoor, Gateway, Probe, Service, Traffic};
+use ptb_core::run::StageFailure;
+use ptb_gateway::{EvaluationDoor, Gateway, Traffic};
 use ptb_llm::mask::Mask;
-use ptb_sandbox::{EndReason, Ended, Running, Wall, WallSpec, format_hours_minutes};
+use ptb_sandbox::{Running, Wall, WallSpec, format_hours_minutes};
 use tokio_util::sync::CancellationToken;
 
-use super::ends::{Finish, Launched, StarvedWatch, end_of, fault};
+use super::ends::{Finish, Launched, StarvedWatch};
 use super::model_door::{ModelDoor, Port};
+use super::next::{AFTER_BREAK, Next, SoFar, generated};
 use super::solve::{Attempt, door_folder, grace};
-use super::standstill::TIMES;
 use super::telemetry::{Observatory, Signs};
 use super::workspace::{Site, with_command, with_state};
 use super::{Run, blocking};
 use crate::context::Notice;
-use crate::failure::{harness, stopped};
+use crate::failure::harness;
 use crate::output::Recorder;
+use crate::trial;
 
 /// How often clock, deadline and news are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// A launch that ended sooner did nothing; so many of them in a row are the last.
-const SHORT: Duration = Duration::from_secs(10);
-const SHORT_LAUNCHES: u32 = 3;
-/// First and longest pause between two looks at a provider that is away, and how long it is waited for.
-const FIRST_PAUSE: Duration = Duration::from_secs(15);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-const PATIENCE: Duration = Duration::from_secs(6 * 3600);
-/// Of the time that scaffolds tried in vain before they gave up, so much is given back in all: what they had started in
-/// the background worked on, and who asks too often makes a provider refuse.
-const MOST_GIVEN_BACK: Duration = Duration::from_secs(600);
-
 /// What every launch of an attempt has in common.
-struct Stage<'a> {
-    attempt: &'a Attempt,
+pub(super) struct Stage<'a> {
+    pub(super) attempt: &'a Attempt,
     doors: &'a Path,
     wall: Box<dyn Wall>,
     wanted: WallSpec,
@@ -49,7 +37,7 @@ struct Stage<'a> {
     recorder: Recorder,
     evaluation: Arc<EvaluationDoor>,
     traffic: Arc<OnceLock<Traffic>>,
-    seen: &'a Observatory,
+    pub(super) seen: &'a Observatory,
 }
 
 impl Run<'_> {
@@ -111,77 +99,25 @@ impl Run<'_> {
         stage: &Stage<'_>,
         mut door: Option<&mut ModelDoor>,
     ) -> Result<Finish, StageFailure> {
-        let again = |words: &str| {
-            format!(
-                "{words} {} of your time remain.",
-                format_hours_minutes(stage.attempt.clock.remaining())
-            )
-        };
         let continued = stage.attempt.continued && self.can_go_on();
-        let mut told = continued.then(|| again(AFTER_BREAK));
-        let (mut short, mut still, mut to_give_back) = (0, 0, MOST_GIVEN_BACK);
+        let mut told = continued.then_some(AFTER_BREAK);
+        let mut so_far = SoFar::default();
         loop {
-            let launched = self.launch(stage, door.as_deref_mut(), told.as_deref()).await?;
-            let ended = &launched.ended;
-            let code = ended.code;
-            let cancelled = self.context.cancel.is_cancelled();
-            let by_itself = matches!(ended.reason, EndReason::Exited(_) | EndReason::Signaled(_));
-            let limit =
-                door.as_deref().and_then(ModelDoor::api).and_then(|api| api.limit_reached());
-            let words =
-                if launched.stood_still && ended.reason == EndReason::Cancelled && !cancelled {
-                    still += 1;
-                    match self.after_standstill(stage, still)? {
-                        Some(end) => return Ok(Finish { end, code }),
-                        None => AFTER_STANDSTILL,
-                    }
-                } else if !by_itself || cancelled || limit.is_some() {
-                    let finish = end_of(&launched, limit)?;
-                    return if cancelled { Err(stopped()) } else { Ok(finish) };
-                } else {
-                    short = if ended.ran_for < SHORT { short + 1 } else { 0 };
-                    match self.fault_of_provider(door.as_deref()) {
-                        // It says that it serves, and does not.
-                        Some(down) if short >= SHORT_LAUNCHES => {
-                            return Ok(Finish { end: down.end(), code });
-                        }
-                        None if short >= SHORT_LAUNCHES => return end_of(&launched, None),
-                        Some(down) => {
-                            let back = down.since.elapsed().min(to_give_back);
-                            to_give_back -= back;
-                            stage.attempt.clock.give_back(back).map_err(harness)?;
-                            let begun = Instant::now();
-                            let waited =
-                                self.wait_for_provider(stage.attempt, door.as_deref(), down).await;
-                            if let Some(door) = door.as_deref_mut() {
-                                door.went_without(back + begun.elapsed());
-                            }
-                            if let Some(end) = waited? {
-                                return Ok(Finish { end, code });
-                            }
-                            AFTER_OUTAGE
-                        }
-                        None if self.uses_its_time(ended, stage.attempt) => GO_ON,
-                        None => return end_of(&launched, None),
-                    }
-                };
-            told = Some(again(words));
-            self.store.event("attempt", None, format!("goes on: {words}"))?;
+            let words = told.map(|words| {
+                let left = format_hours_minutes(stage.attempt.clock.remaining());
+                format!("{words} {left} of your time remain.")
+            });
+            let before = generated(door.as_deref());
+            let launched = self.launch(stage, door.as_deref_mut(), words.as_deref()).await?;
+            let got_on = generated(door.as_deref()) > before;
+            match self.next(stage, door.as_deref_mut(), &launched, got_on, &mut so_far).await? {
+                Next::Ends(finish) => return Ok(finish),
+                Next::GoesOn(words) => {
+                    self.store.event("attempt", None, format!("goes on: {words}"))?;
+                    told = Some(words);
+                }
+            }
         }
-    }
-
-    /// What follows the agent's standstill, the `times`th of the attempt: its end, or nothing where it is told again.
-    fn after_standstill(
-        &mut self,
-        stage: &Stage<'_>,
-        times: u32,
-    ) -> Result<Option<End>, StageFailure> {
-        let minutes = stage.seen.limit().unwrap_or_default().as_secs_f64() / 60.0;
-        let line = format!("stood still: nothing happened for {minutes} min");
-        self.tell(Notice::Line(format!("the agent {line}")));
-        self.store.event("attempt", None, line)?;
-        let goes_on = times <= TIMES && self.can_go_on();
-        Ok((!goes_on).then_some(End::Standstill { minutes, times }))
     }
 
     /// One launch to its end; `told` is what the agent is told where it goes on.
@@ -230,17 +166,23 @@ impl Run<'_> {
     }
 
     /// What stands between the agent and its model, where it has one, and what hides the key in all that is kept.
-    fn connected(&self, attempt: &Attempt) -> Result<(Option<ModelDoor>, Mask), StageFailure> {
+    fn connected(&mut self, attempt: &Attempt) -> Result<(Option<ModelDoor>, Mask), StageFailure> {
+        let masked = trial::masks();
+        if !masked {
+            self.tell(Notice::Line(trial::ANNOUNCEMENT.to_owned()));
+            self.store.event("secrets", None, trial::ANNOUNCEMENT.to_owned())?;
+        }
         let none: [(&str, &str); 0] = [];
         let Some(connection) = Connection::of(self.spec()) else {
             return Ok((None, Mask::new(none).map_err(harness)?));
         };
         let key = connection.key(&self.spec().agent.name).map_err(harness)?;
         let name = connection.keys.first().map_or("KEY", String::as_str);
-        let mask = Mask::of_keys([(name, &key)]).map_err(harness)?;
+        let mask =
+            if masked { Mask::of_keys([(name, &key)]).map_err(harness)? } else { Mask::off() };
         let hides = mask.clone();
         let hide = Arc::new(move |line: Vec<u8>| hides.whole(&line).into_owned());
-        let door = ModelDoor::new((connection, key), (self.dir(), &attempt.dir), hide)?;
+        let door = ModelDoor::new((connection, key), (self.dir(), &attempt.dir), (hide, masked))?;
         Ok((Some(door), mask))
     }
 
@@ -254,69 +196,6 @@ impl Run<'_> {
             None,
             format!("{} requests, {tokens} tokens, cost {cost}", totals.requests),
         )
-    }
-
-    /// What is wrong with the provider, if it was down when the agent ended.
-    fn fault_of_provider(&self, door: Option<&ModelDoor>) -> Option<Down> {
-        match door?.api()?.service().borrow().clone() {
-            Service::Down { since, kind, message } => {
-                Some(Down { since, fault: fault(kind), message })
-            }
-            Service::Unused | Service::Up => None,
-        }
-    }
-
-    /// Waits until the provider serves again; the clock stands still meanwhile. Where that is in vain: the end.
-    async fn wait_for_provider(
-        &mut self,
-        attempt: &Attempt,
-        door: Option<&ModelDoor>,
-        mut down: Down,
-    ) -> Result<Option<End>, StageFailure> {
-        let (Some(api), true) = (door.and_then(ModelDoor::api), self.can_go_on()) else {
-            return Ok(Some(down.end()));
-        };
-        attempt.clock.stop().map_err(harness)?;
-        let line = format!(
-            "the provider fails ({}): waiting for it, the clock stands still",
-            down.message
-        );
-        self.tell(Notice::Line(line.clone()));
-        self.store.event("attempt", None, line)?;
-        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
-        loop {
-            tokio::select! {
-                () = self.context.cancel.cancelled() => return Err(stopped()),
-                () = tokio::time::sleep(pause) => {}
-            }
-            match api.probe().await {
-                Probe::Up => break,
-                // Only a paid request can tell whether there is money again.
-                Probe::Reachable if pause >= LONGEST_PAUSE => break,
-                Probe::Down { message, .. } if begun.elapsed() > PATIENCE => {
-                    down.message = message;
-                    return Ok(Some(down.end()));
-                }
-                Probe::Reachable | Probe::Down { .. } => pause = (pause * 2).min(LONGEST_PAUSE),
-            }
-        }
-        attempt.clock.start().map_err(harness)?;
-        Ok(None)
-    }
-
-    /// Whether the scaffold can go on with a session.
-    fn can_go_on(&self) -> bool {
-        matches!(&self.spec().agent.action, AgentAction::Command(agent) if agent.value.resume.is_some())
-    }
-
-    /// Whether an agent that has finished is to go on: it was asked to, and enough time is left.
-    fn uses_its_time(&self, ended: &Ended, attempt: &Attempt) -> bool {
-        let minutes = self.spec().agent.options.get("reprompt").and_then(|m| m.parse::<f64>().ok());
-        minutes.is_some_and(|minutes| {
-            ended.reason == EndReason::Exited(0)
-                && self.can_go_on()
-                && attempt.clock.remaining().as_secs_f64() > minutes * 60.0
-        })
     }
 
     /// Records the agent's output and keeps the clock until nothing of the agent is left.
@@ -384,27 +263,3 @@ impl Run<'_> {
         std::future::pending().await
     }
 }
-
-/// A provider that is down.
-struct Down {
-    since: Instant,
-    fault: ApiFault,
-    message: String,
-}
-
-impl Down {
-    fn end(self) -> End {
-        End::Provider { fault: self.fault, message: self.message }
-    }
-}
-
-/// What an agent is told where it goes on; the time left follows.
-const GO_ON: &str = "There is time left, and the task is to use it. Look at what limits the score of final_model now, and \
-                     improve it; keep final_model valid all the while.";
-const AFTER_OUTAGE: &str = "Your model's provider was out of service and is back; the time in between was not counted. \
-                            Go on where you were.";
-const AFTER_STANDSTILL: &str = "You were ended because nothing had happened for long: no output, no work of a processor or \
-                                GPU, no request. Processes that you had started are gone; look at what is there, do not \
-                                wait for what does not come, and go on.";
-const AFTER_BREAK: &str = "You were interrupted and start again in the same workspace. Processes that you had started \
-                           are gone; look at what is there, and go on.";

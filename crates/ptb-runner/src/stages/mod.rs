@@ -5,6 +5,7 @@ mod evaluate;
 mod judge;
 mod launches;
 mod model_door;
+mod next;
 mod prepare;
 mod record;
 mod room;

@@ -71,7 +71,7 @@ impl ModelDoor {
     pub(super) fn new(
         (connection, key): (Connection, Key),
         (run, attempt): (&RunDir, &Path),
-        mask: Mask,
+        (mask, covers_key): (Mask, bool),
     ) -> Result<Self, StageFailure> {
         let setup = ModelApiSetup {
             upstream: connection.upstream,
@@ -91,6 +91,7 @@ impl ModelDoor {
             record: attempt.join("api.jsonl.zst"),
             network: attempt.join("network.jsonl"),
             mask,
+            covers_key,
             bounds: ApiBounds::default(),
         };
         let (usage, shutdown) = (attempt.join(USAGE), CancellationToken::new());

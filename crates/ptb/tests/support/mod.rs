@@ -3,9 +3,11 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+pub(crate) mod agents;
 pub(crate) mod processes;
 pub(crate) mod runs;
 pub(crate) mod scripts;
+pub(crate) mod seeker;
 pub(crate) mod server;
 
 use std::fs;

@@ -26,6 +26,7 @@ pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) key: Option<String>,
     pub(super) models: Vec<String>,
+    pub(super) headers: Vec<(String, String)>,
     pub(super) armed: Vec<Armed>,
     seen: HashMap<u64, usize>,
 }
@@ -68,6 +69,7 @@ impl Desk {
             ledger: Ledger::default(),
             key: None,
             models: vec!["scripted-model".to_owned()],
+            headers: Vec::new(),
             armed: Vec::new(),
             seen: HashMap::new(),
         };
