@@ -283,6 +283,8 @@ fn an_outage_is_waited_out() {
     let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
     assert!(last.contains("First.") && last.contains("is back"), "{last}");
     assert_books(&json(&run.join("attempts/1/usage.json")), &api);
+    let shown = trial.place.output(&["show", run.to_str().unwrap()]);
+    assert!(shown.out.contains("without service given back"), "{}", shown.out);
 }
 
 /// What the provider does not serve costs the agent nothing: the same command goes on in the same workspace.
