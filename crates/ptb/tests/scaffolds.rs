@@ -170,6 +170,8 @@ fn an_outage_is_waited_out() {
     let last = api.requests().into_iter().rfind(|r| r.method == "POST").unwrap().body.to_string();
     assert!(last.contains("First.") && last.contains("is back"), "{last}");
     assert_books(&run, &api);
+    let shown = trial.place.output(&["show", run.to_str().unwrap()]);
+    assert!(shown.out.contains("without service given back"), "{}", shown.out);
 }
 
 /// A CLI whose provider takes a request and never answers stands still, though its own loops go round; it is told so, and
