@@ -28,7 +28,7 @@ fn edit(path: &std::path::Path, from: &str, to: &str) {
 }
 
 const CASES: &[Case] = &[
-    ("newer record", |run| edit(&run.record(), "\"schema\": 1", "\"schema\": 99"), "schema 99"),
+    ("newer record", |run| edit(&run.record(), "\"schema\": ", "\"schema\": 99"), "schema 99"),
     (
         "newer score",
         |run| edit(&run.score("main"), "\"schema\": 1", "\"schema\": 99"),
@@ -58,7 +58,7 @@ const CASES: &[Case] = &[
         |run| fs::write(run.record(), "[".repeat(100_000)).unwrap(),
         "not a valid run record file",
     ),
-    ("no schema", |run| edit(&run.record(), "\"schema\": 1,", ""), "no `schema`"),
+    ("no schema", |run| edit(&run.record(), "\"schema\": ", "\"scheme\": "), "no `schema`"),
     ("no record", |run| fs::remove_file(run.record()).unwrap(), "no run.json"),
     (
         "a folder for a record",
