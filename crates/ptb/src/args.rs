@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Eval(Box<EvalArgs>),
     /// Score completions, or the kept completions of a run.
     Score(ScoreArgs),
+    /// Look for a benchmark's test items in files.
+    Contamination(ContaminationArgs),
     /// Render a conversation with a base model's chat template.
     Render(RenderArgs),
     /// Serve a model with the built-in engine (OpenAI-compatible).
@@ -70,6 +72,7 @@ impl Command {
             Self::Eval(a) => a.json,
             Self::Score(a) => a.json,
             Self::Report(a) => a.json,
+            Self::Contamination(a) => a.json,
             Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
         }
     }
@@ -326,6 +329,33 @@ pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     /// Print a JSON line per sample.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 1 when an item was found, 0 when none was. With --json a line for each document that holds items:
+{\"file\": \"train.jsonl\", \"line\": 7, \"items\": [{\"id\": \"12\", \"kind\": \"verbatim\", \"score\": 1.0}]}
+Kinds: verbatim; normalised (other numbers or names); choices (in any order); code (other names and layout); paraphrase
+(a candidate, for a judge). The last line of stderr is then a summary as JSON, with what could not be read.
+
+  ptb contamination gsm8k task/data --data gsm8k/test.jsonl
+  ptb contamination humaneval train.jsonl.gz solve.py --json"
+)]
+pub(crate) struct ContaminationArgs {
+    /// A benchmark id; see `ptb list benchmarks`.
+    pub(crate) benchmark: String,
+    /// Files, and folders with all that is below them. What a file is, its content tells: JSON, JSON Lines, CSV, text,
+    /// Python, notebooks, Parquet, Arrow, packed or not.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The benchmark's test data: a folder with test.jsonl (and train.jsonl), or the test file.
+    #[arg(long, value_name = "TEST_FILE")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print a JSON line for each document that holds items.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -28,6 +28,7 @@ fn main() -> std::process::ExitCode {
         Command::List(args) => commands::list::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Score(args) => commands::score::run(&args),
+        Command::Contamination(args) => commands::contamination::run(&args),
         Command::Render(args) => commands::render::run(&args),
         Command::ServeModel(args) => commands::serve_model::run(args),
         Command::RandomModel(args) => commands::random_model::run(&args),

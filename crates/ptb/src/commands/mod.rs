@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub(crate) mod contamination;
 pub(crate) mod eval;
 mod eval_script;
 pub(crate) mod install;
