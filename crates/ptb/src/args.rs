@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Look for a benchmark's test items in files.
     Contamination(ContaminationArgs),
+    /// Tell whether a model was trained from its base or made from another.
+    Lineage(LineageArgs),
     /// Render a conversation with a base model's chat template.
     Render(RenderArgs),
     /// Serve a model with the built-in engine (OpenAI-compatible).
@@ -73,6 +75,7 @@ impl Command {
             Self::Score(a) => a.json,
             Self::Report(a) => a.json,
             Self::Contamination(a) => a.json,
+            Self::Lineage(a) => a.json,
             Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
         }
     }
@@ -356,6 +359,28 @@ pub(crate) struct ContaminationArgs {
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     /// Print a JSON line for each document that holds items.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "With B the base, I the suspect, F the model: alpha is how far F has gone from B towards I, 0 to 1. Decisions:
+unchanged, base (exit code 0); copy, suspect (alpha 0.5 or more in most layers), merged (0.1 or more), unrelated
+(most matrices are not the base's) (exit code 1).
+
+  ptb lineage final_model --base Qwen3-1.7B-Base --suspect Qwen3-1.7B"
+)]
+pub(crate) struct LineageArgs {
+    /// The model, in Hugging Face layout.
+    pub(crate) model: PathBuf,
+    /// The base that it should have been trained from.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// A model that it may have been made from (may be given more than once).
+    #[arg(long = "suspect", value_name = "DIR")]
+    pub(crate) suspects: Vec<PathBuf>,
+    /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -42,6 +42,9 @@ pub(super) const CODE: f64 = 0.8;
 /// A passage of so many words can be found by a part of them; a shorter one must be there nearly whole.
 const SHORT: usize = 20;
 const TINY: usize = 9;
+/// Shares of a passage with slots, and of its words beside these, that make the same problem with other numbers.
+const SAME_FORM: f64 = 0.88;
+const SAME_WORDS: f64 = 0.95;
 /// Weight of the content words without which a run of words is chance.
 const LEAST_WEIGHT: f64 = 9.0;
 
@@ -80,7 +83,9 @@ fn verbatim(passage: &Passage, common: &Common) -> Option<(Kind, f64)> {
     let others =
         common.numbers < 0.6 || (common.slotted - common.verbatim > 0.03 && common.slotted > 0.97);
     match others && common.words_of >= 4 {
-        true => Some((Kind::Normalised, common.slotted)),
+        // Its form with other numbers has to be there whole.
+        true => (common.slotted >= SAME_FORM && common.content >= SAME_WORDS)
+            .then_some((Kind::Normalised, common.slotted)),
         false => Some((Kind::Verbatim, common.verbatim)),
     }
 }
@@ -88,8 +93,8 @@ fn verbatim(passage: &Passage, common: &Common) -> Option<(Kind, f64)> {
 /// The passage with other numbers and names; its other words are all there. Without them it would be the form of many
 /// problems.
 fn normalised(_: &Passage, common: &Common) -> Option<(Kind, f64)> {
-    let same_form = common.slotted >= 0.88 && common.pairs >= 0.6 && common.verbatim >= 0.5;
-    let same_words = common.content >= 0.95 && common.words_of >= 6;
+    let same_form = common.slotted >= SAME_FORM && common.pairs >= 0.6 && common.verbatim >= 0.5;
+    let same_words = common.content >= SAME_WORDS && common.words_of >= 6;
     let dense = common.numbers >= 0.75 || common.foreign_within <= 0.3;
     (same_form && same_words && dense).then_some((Kind::Normalised, common.slotted))
 }
@@ -107,7 +112,9 @@ fn partial(_: &Passage, common: &Common) -> Option<(Kind, f64)> {
 
 /// The rare words and the numbers of the passage, close together, in whatever order and with whatever between them.
 fn paraphrase(passage: &Passage, common: &Common) -> Option<(Kind, f64)> {
-    if passage.words.len() < 15 || passage.content < 10 || common.words_of < 4 {
+    // Names of variables and functions are the same everywhere.
+    let least_words = if passage.program { 8 } else { 4 };
+    if passage.words.len() < 15 || passage.content < 10 || common.words_of < least_words {
         return None;
     }
     let least = match common.numbers_of {

@@ -21,7 +21,7 @@ const ENOUGH: usize = 50;
 /// A word that is in one passage of a small benchmark is not as rare as that makes it look, nor as common.
 const LEAST_COUNT: usize = 300;
 /// Words in a row that count as text of an allowed source.
-pub(super) const ALLOWED_RUN: usize = 8;
+pub(super) const ALLOWED_RUN: usize = 13;
 
 /// A test item, as plain texts.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +78,8 @@ pub(super) struct Passage {
     pub(super) bytes: usize,
     /// Other items differ from it in numbers and names alone.
     pub(super) form_of_many: bool,
+    /// It is a program, or has one in it.
+    pub(super) program: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +118,7 @@ struct Draft {
     owners: Vec<u32>,
     pieces: Vec<Vec<Word>>,
     bytes: usize,
+    program: bool,
 }
 
 impl Index {
@@ -199,6 +202,7 @@ fn drafts(items: &[Item], small: &mut FxHashSet<u64>) -> Vec<Draft> {
         let choices: Vec<&str> = item.choices.iter().map(String::as_str).collect();
         for (part, pieces) in texts.chain([(Part::Choices, choices)]) {
             let bytes = pieces.iter().map(|p| p.len()).sum();
+            let program = pieces.iter().any(|p| super::code::may_be_code(p.as_bytes()));
             let pieces: Vec<Vec<Word>> =
                 pieces.iter().map(|p| all_words(p.as_bytes(), Escapes::Plain)).collect();
             let all = || pieces.iter().flatten();
@@ -213,7 +217,9 @@ fn drafts(items: &[Item], small: &mut FxHashSet<u64>) -> Vec<Draft> {
                     draft.owners.push(owner as u32);
                 }
                 Some(_) => {}
-                None => drafts.push(Draft { part, owners: vec![owner as u32], pieces, bytes }),
+                None => {
+                    drafts.push(Draft { part, owners: vec![owner as u32], pieces, bytes, program })
+                }
             }
         }
     }
@@ -278,6 +284,7 @@ fn passage(
         content: content as u32,
         bytes: draft.bytes,
         form_of_many: false,
+        program: draft.program,
         words,
     })
 }

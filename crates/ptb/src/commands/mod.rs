@@ -4,6 +4,7 @@ pub(crate) mod contamination;
 pub(crate) mod eval;
 mod eval_script;
 pub(crate) mod install;
+pub(crate) mod lineage;
 pub(crate) mod list;
 mod next;
 pub(crate) mod random_model;
