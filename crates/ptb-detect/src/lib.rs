@@ -13,4 +13,7 @@ mod contamination;
 mod lineage;
 
 pub use contamination::{Finding, FoundItem, Index, Item, Kind, Limits, Scanned, Unread};
-pub use lineage::{Decision, Lineage, Measured, TensorLineage, lineage};
+pub use lineage::{
+    Decision, Fingerprint, Lineage, Measured, TensorFingerprint, TensorLineage, fingerprint,
+    lineage,
+};

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Contamination(ContaminationArgs),
     /// Tell whether a model was trained from its base or made from another.
     Lineage(LineageArgs),
+    /// Print hashes and projections of a model's weights, as JSON.
+    Fingerprint(FingerprintArgs),
     /// Render a conversation with a base model's chat template.
     Render(RenderArgs),
     /// Serve a model with the built-in engine (OpenAI-compatible).
@@ -76,6 +78,7 @@ impl Command {
             Self::Report(a) => a.json,
             Self::Contamination(a) => a.json,
             Self::Lineage(a) => a.json,
+            Self::Fingerprint(_) => true,
             Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
         }
     }
@@ -383,6 +386,17 @@ pub(crate) struct LineageArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One JSON object: of each tensor its type, shape, SHA-256, norm, and a count sketch (the sums of its elements with
+signs, in 256 buckets, both drawn from the element's place). Sketches add up like the tensors do, so the angle between
+what two models changed can be told from three of them."
+)]
+pub(crate) struct FingerprintArgs {
+    /// The model, in Hugging Face layout.
+    pub(crate) model: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,7 @@ fn main() -> std::process::ExitCode {
         Command::Score(args) => commands::score::run(&args),
         Command::Contamination(args) => commands::contamination::run(&args),
         Command::Lineage(args) => commands::lineage::run(&args),
+        Command::Fingerprint(args) => commands::fingerprint::run(&args),
         Command::Render(args) => commands::render::run(&args),
         Command::ServeModel(args) => commands::serve_model::run(args),
         Command::RandomModel(args) => commands::random_model::run(&args),

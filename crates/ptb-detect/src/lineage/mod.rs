@@ -4,6 +4,7 @@
 //! leads in a direction of its own, of which next to nothing lies along D, because these spaces have millions of
 //! dimensions; a model that was made from I has a part of D in it, the same part in every layer.
 
+mod fingerprint;
 mod pairs;
 mod sums;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use ptb_model::{Checkpoint, Links, ModelDir, ModelError};
 use serde::Serialize;
 
+pub use fingerprint::{Fingerprint, TensorFingerprint, fingerprint};
 use pairs::{Pairs, pairs};
 use sums::{Sums, Three, sums};
 
@@ -101,6 +103,8 @@ pub struct Lineage {
 /// Shares of alpha, in most layers.
 const SUSPECT: f64 = 0.5;
 const MERGED: f64 = 0.1;
+/// Cosine below which a part of the way is what trainings for one task have in common, not a part of the suspect.
+const ALIKE: f64 = 0.12;
 /// |u| / |B| of a matrix that has nothing to do with the base's.
 const UNRELATED: f64 = 0.5;
 /// Share of equal elements from which models are equal: types differ in how they round.
@@ -204,7 +208,7 @@ fn decide(pooled: &Measured, layers: &[f64], matrices: &[f64], missing: usize) -
         () if pooled.same_as_suspect.is_some_and(|same| same >= EQUAL) => Decision::Copy,
         () if layers_with(SUSPECT) => Decision::Suspect,
         () if most(strange, matrices.len() + missing) => Decision::Unrelated,
-        () if layers_with(MERGED) => Decision::Merged,
+        () if layers_with(MERGED) && pooled.cosine.is_some_and(|c| c >= ALIKE) => Decision::Merged,
         () => Decision::Base,
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod contamination;
 pub(crate) mod eval;
 mod eval_script;
+pub(crate) mod fingerprint;
 pub(crate) mod install;
 pub(crate) mod lineage;
 pub(crate) mod list;
