@@ -144,6 +144,13 @@ fn runs(symbols: &[Symbol]) -> impl Iterator<Item = (usize, u64)> {
 /// Whether a document may hold Python: a look that costs next to nothing.
 pub(super) fn may_be_code(text: &[u8]) -> bool {
     let has = |word: &[u8]| memchr::memmem::find(text, word).is_some();
-    let says = has(b"return ") || has(b"assert ");
-    (says && (has(b"def ") || has(b"\\n  ") || has(b"\n  "))) || has(b"lambda ")
+    if !has(b"return ") && !has(b"assert ") && !has(b"lambda ") {
+        return false;
+    }
+    let defines = memchr::memmem::find_iter(text, b"def ").any(|at| {
+        let name = text[at + 4..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_');
+        let end = at + 4 + name.count();
+        end > at + 4 && text.get(end) == Some(&b'(')
+    });
+    defines || has(b"\\n  ") || has(b"\n  ")
 }

@@ -103,8 +103,11 @@ pub struct Lineage {
 /// Shares of alpha, in most layers.
 const SUSPECT: f64 = 0.5;
 const MERGED: f64 = 0.1;
-/// Cosine below which a part of the way is what trainings for one task have in common, not a part of the suspect.
+/// Trainings for one task have a part of their ways in common, different in every layer, and what was merged is the same
+/// part everywhere: least cosine, and largest spread as a share of alpha; from the second cosine on that is no matter.
 const ALIKE: f64 = 0.12;
+const EVEN: f64 = 0.25;
+const CLEARLY_ALIKE: f64 = 0.3;
 /// |u| / |B| of a matrix that has nothing to do with the base's.
 const UNRELATED: f64 = 0.5;
 /// Share of equal elements from which models are equal: types differ in how they round.
@@ -160,8 +163,8 @@ fn against(three: Three<'_>, path: Option<PathBuf>) -> Result<Lineage, ModelErro
     let matrices: Vec<f64> =
         pairs.iter().zip(&sums).filter(|(pair, _)| pair.matrix).map(|(_, s)| s.moved()).collect();
     let pooled = measured(&all, with_suspect);
-    let decision = decide(&pooled, &layers, &matrices, missing.len());
     let spread = quartiles(&layers).map(|(low, high)| (high - low) / 2.0);
+    let decision = decide(&pooled, &layers, spread, &matrices, missing.len());
     Ok(Lineage { decision, pooled, spread, suspect: path, missing, per_tensor })
 }
 
@@ -198,7 +201,19 @@ fn quartiles(values: &[f64]) -> Option<(f64, f64)> {
     Some((at(1)?, at(3)?))
 }
 
-fn decide(pooled: &Measured, layers: &[f64], matrices: &[f64], missing: usize) -> Decision {
+fn is_one_part(pooled: &Measured, spread: Option<f64>) -> bool {
+    let cosine = pooled.cosine.unwrap_or(0.0);
+    let even = pooled.alpha.zip(spread).is_some_and(|(alpha, spread)| spread <= EVEN * alpha);
+    cosine >= CLEARLY_ALIKE || (cosine >= ALIKE && even)
+}
+
+fn decide(
+    pooled: &Measured,
+    layers: &[f64],
+    spread: Option<f64>,
+    matrices: &[f64],
+    missing: usize,
+) -> Decision {
     let most = |n: usize, of: usize| of > 0 && n * 2 > of;
     let layers_with =
         |least: f64| most(layers.iter().filter(|a| **a >= least).count(), layers.len());
@@ -208,7 +223,53 @@ fn decide(pooled: &Measured, layers: &[f64], matrices: &[f64], missing: usize) -
         () if pooled.same_as_suspect.is_some_and(|same| same >= EQUAL) => Decision::Copy,
         () if layers_with(SUSPECT) => Decision::Suspect,
         () if most(strange, matrices.len() + missing) => Decision::Unrelated,
-        () if layers_with(MERGED) && pooled.cosine.is_some_and(|c| c >= ALIKE) => Decision::Merged,
+        () if layers_with(MERGED) && is_one_part(pooled, spread) => Decision::Merged,
         () => Decision::Base,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(alpha: f64, cosine: f64, same_as_base: f64, same_as_suspect: f64) -> Measured {
+        Measured {
+            alpha: Some(alpha),
+            cosine: Some(cosine),
+            distance_ratio: None,
+            moved: 0.1,
+            same_as_base,
+            same_as_suspect: Some(same_as_suspect),
+        }
+    }
+
+    #[test]
+    fn decisions_follow_the_measures() {
+        let layers = |alpha: f64| vec![alpha - 0.01, alpha, alpha + 0.01];
+        let cases = [
+            (of(0.0, 0.0, 1.0, 0.0), layers(0.0), 0.01, [0.0; 3], 0, Decision::Unchanged),
+            (of(1.0, 1.0, 0.0, 1.0), layers(1.0), 0.01, [0.1; 3], 0, Decision::Copy),
+            (of(0.6, 0.9, 0.0, 0.0), layers(0.6), 0.01, [0.1; 3], 0, Decision::Suspect),
+            (of(0.2, 0.9, 0.0, 0.0), layers(0.2), 0.01, [0.1; 3], 0, Decision::Merged),
+            (of(0.2, 0.2, 0.0, 0.0), layers(0.2), 0.04, [0.1; 3], 0, Decision::Merged),
+            // Measured on an honest training for the suspect's own task.
+            (of(0.155, 0.113, 0.0, 0.0), layers(0.155), 0.072, [0.2; 3], 0, Decision::Base),
+            (of(0.3, 0.03, 0.0, 0.0), layers(0.3), 0.07, [1.3; 3], 0, Decision::Unrelated),
+            (of(0.0, 0.0, 1.0, 0.0), layers(0.0), 0.01, [0.0; 3], 9, Decision::Unrelated),
+            (of(0.02, 0.05, 0.2, 0.0), layers(0.02), 0.01, [0.1; 3], 0, Decision::Base),
+        ];
+        for (pooled, layers, spread, matrices, missing, expected) in cases {
+            assert_eq!(
+                decide(&pooled, &layers, Some(spread), &matrices, missing),
+                expected,
+                "{pooled:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_layer_is_the_number_in_a_name() {
+        assert_eq!(layer("model.layers.12.mlp.up_proj.weight"), "12");
+        assert_eq!(layer("model.norm.weight"), "");
     }
 }

@@ -81,6 +81,7 @@ impl Cutter<'_> {
     /// Fills the buffer up to a length. False at the end of the text.
     fn fill(&mut self, source: &mut dyn Read, length: usize) -> io::Result<bool> {
         let wanted = length.saturating_sub(self.buffer.len()) as u64;
+        self.buffer.reserve(usize::try_from(wanted).unwrap_or(0) + 32);
         Ok(source.take(wanted).read_to_end(&mut self.buffer)? as u64 == wanted)
     }
 
