@@ -14,6 +14,9 @@ use super::source::{Layout, Limits, Piece, Sink, walk};
 const BATCH: usize = 32 << 20;
 /// Pieces that are read at once: small files are one each.
 const PIECES: usize = 4096;
+/// What was found in one document: its line, the items, what stands there.
+type Flagged = (u64, Vec<Found>, String);
+
 /// Longest quotation, in bytes.
 const QUOTATION: usize = 160;
 
@@ -138,7 +141,7 @@ impl Scan<'_> {
         let batch = std::mem::take(&mut self.batch);
         self.waiting = 0;
         let index = self.index;
-        let read: Vec<(u64, Vec<(u64, Vec<Found>, String)>)> = batch
+        let read: Vec<(u64, Vec<Flagged>)> = batch
             .par_iter()
             .with_max_len(1)
             .map_init(Reader::default, |reader, piece| read_piece(index, reader, piece))
@@ -157,11 +160,7 @@ impl Scan<'_> {
 }
 
 /// Reads the documents of a piece: how many there are, and what was found on which lines.
-fn read_piece(
-    index: &Index,
-    reader: &mut Reader,
-    piece: &Piece,
-) -> (u64, Vec<(u64, Vec<Found>, String)>) {
+fn read_piece(index: &Index, reader: &mut Reader, piece: &Piece) -> (u64, Vec<Flagged>) {
     let mut findings = Vec::new();
     let mut documents = 0;
     let mut document = |from: usize, to: usize, line: u64| {
@@ -201,10 +200,10 @@ fn read_piece(
 
 /// Findings of a running text, by the line on which they begin. What ends in the part that was read before was told
 /// then.
-fn by_line(piece: &Piece, overlap: usize, mut found: Vec<Found>) -> Vec<(u64, Vec<Found>, String)> {
+fn by_line(piece: &Piece, overlap: usize, mut found: Vec<Found>) -> Vec<Flagged> {
     found.retain(|f| overlap == 0 || f.to as usize >= overlap);
     found.sort_by_key(|f| (f.from, f.item, f.kind));
-    let mut lines: Vec<(u64, Vec<Found>, String)> = Vec::new();
+    let mut lines: Vec<Flagged> = Vec::new();
     let (mut at, mut line) = (0, piece.line);
     for f in found {
         let from = (f.from as usize).clamp(at, piece.bytes.len());
