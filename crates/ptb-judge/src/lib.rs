@@ -11,9 +11,11 @@ mod archive;
 mod declared;
 mod facts;
 mod identity;
+mod items;
 mod policy;
 mod text;
 
 pub use archive::{ArchiveError, Item, ItemKind, Manifest, archive};
 pub use facts::{Submitted, architecture_faults, gather};
+pub use items::{Benchmarked, index_of};
 pub use policy::decide;

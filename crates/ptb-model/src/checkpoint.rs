@@ -178,6 +178,46 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Reads a part of a tensor as f32, widening bf16 and f16 (exact): so many elements from one on, or as many as
+    /// there are. `room` is kept from one call to the next.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_f32`].
+    pub fn read_part(
+        &self,
+        name: &str,
+        first: u64,
+        count: usize,
+        room: &mut Vec<u8>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let info = self.find(name)?;
+        if !info.dtype.is_weight() {
+            return Err(self.wrong_dtype(name, info));
+        }
+        let Some(shard) = self.shards.get(info.shard) else {
+            return Err(self.missing(name));
+        };
+        let size = info.dtype.size();
+        let left = (info.bytes / size).saturating_sub(first);
+        let count = usize::try_from(left).unwrap_or(count).min(count);
+        room.resize(count * usize::try_from(size).unwrap_or(4), 0);
+        shard
+            .file
+            .read_exact_at(room, info.begin + first * size)
+            .map_err(|e| ModelError::new(self.file_of(info), Fault::Io(e)))?;
+        out.clear();
+        match info.dtype {
+            Dtype::F32 => out.extend(room.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+            Dtype::BF16 => {
+                let wide = |b: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+                out.extend(room.as_chunks().0.iter().map(wide));
+            }
+            _ => out.extend(room.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+        }
+        Ok(())
+    }
+
     /// Reads a tensor as f32, widening bf16 and f16 (exact).
     ///
     /// # Errors

@@ -51,6 +51,12 @@ pub(crate) enum Command {
     Eval(Box<EvalArgs>),
     /// Score completions, or the kept completions of a run.
     Score(ScoreArgs),
+    /// Look for a benchmark's test items in files.
+    Contamination(ContaminationArgs),
+    /// Tell whether a model was trained from its base or made from another.
+    Lineage(LineageArgs),
+    /// Print hashes and projections of a model's weights, as JSON.
+    Fingerprint(FingerprintArgs),
     /// Render a conversation with a base model's chat template.
     Render(RenderArgs),
     /// Serve a model with the built-in engine (OpenAI-compatible).
@@ -70,6 +76,9 @@ impl Command {
             Self::Eval(a) => a.json,
             Self::Score(a) => a.json,
             Self::Report(a) => a.json,
+            Self::Contamination(a) => a.json,
+            Self::Lineage(a) => a.json,
+            Self::Fingerprint(_) => true,
             Self::Render(_) | Self::ServeModel(_) | Self::RandomModel(_) => false,
         }
     }
@@ -335,6 +344,66 @@ pub(crate) struct ScoreArgs {
     /// Print a JSON line per sample.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 1 when an item was found, 0 when none was. With --json a line for each document that holds items:
+{\"file\": \"train.jsonl\", \"line\": 7, \"items\": [{\"id\": \"12\", \"kind\": \"verbatim\", \"score\": 1.0}]}
+Kinds: verbatim; normalised (other numbers or names); choices (in any order); code (other names and layout); paraphrase
+(a candidate, for a judge). The last line of stderr is then a summary as JSON, with what could not be read.
+
+  ptb contamination gsm8k task/data --data gsm8k/test.jsonl
+  ptb contamination humaneval train.jsonl.gz solve.py --json"
+)]
+pub(crate) struct ContaminationArgs {
+    /// A benchmark id; see `ptb list benchmarks`.
+    pub(crate) benchmark: String,
+    /// Files, and folders with all that is below them. What a file is, its content tells: JSON, JSON Lines, CSV, text,
+    /// Python, notebooks, Parquet, Arrow, packed or not.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The benchmark's test data: a folder with test.jsonl (and train.jsonl), or the test file.
+    #[arg(long, value_name = "TEST_FILE")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print a JSON line for each document that holds items.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "With B the base, I the suspect, F the model: alpha is how far F has gone from B towards I, 0 to 1. Decisions:
+unchanged, base (exit code 0); copy, suspect (alpha 0.5 or more in most layers), merged (0.1 or more), unrelated
+(most matrices are not the base's) (exit code 1).
+
+  ptb lineage final_model --base Qwen3-1.7B-Base --suspect Qwen3-1.7B"
+)]
+pub(crate) struct LineageArgs {
+    /// The model, in Hugging Face layout.
+    pub(crate) model: PathBuf,
+    /// The base that it should have been trained from.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// A model that it may have been made from (may be given more than once).
+    #[arg(long = "suspect", value_name = "DIR")]
+    pub(crate) suspects: Vec<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One JSON object: of each tensor its type, shape, SHA-256, norm, and a count sketch (the sums of its elements with
+signs, in 256 buckets, both drawn from the element's place). Sketches add up like the tensors do, so the angle between
+what two models changed can be told from three of them."
+)]
+pub(crate) struct FingerprintArgs {
+    /// The model, in Hugging Face layout.
+    pub(crate) model: PathBuf,
 }
 
 #[derive(Debug, Args)]

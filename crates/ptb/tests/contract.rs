@@ -20,7 +20,7 @@ use support::runs::{json, only_run, runs, score};
 use support::{Answer, Place, wall};
 
 /// Every subcommand there is.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "report",
     "show",
@@ -29,6 +29,9 @@ const COMMANDS: [&str; 11] = [
     "list",
     "eval",
     "score",
+    "contamination",
+    "lineage",
+    "fingerprint",
     "render",
     "serve-model",
     "random-model",
@@ -70,7 +73,7 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
     let place = Place::new();
     place.write("list.jsonl", "{\"id\": \"1\", \"completion\": \"x\"}\n");
     place.write("messages.json", "[{\"role\": \"user\"}");
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 16] = [
         ("nothing", &[]),
         ("unknown_command", &["rum"]),
         ("list_unknown_kind", &["list", "tasks"]),
@@ -83,6 +86,9 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
         ("render_unknown_model", &["render", "--model", "mimi", "--messages", "messages.json"]),
         ("render_bad_json", &["render", "--model", "mini", "--messages", "messages.json"]),
         ("eval_no_model", &["eval", "arithmetic", "--model", "mini", "--model-path", "missing"]),
+        ("contamination_no_path", &["contamination", "arithmetic", "missing"]),
+        ("contamination_unknown", &["contamination", "gsm8", "list.jsonl"]),
+        ("lineage_no_base", &["lineage", "base", "--base", "missing"]),
         (
             "eval_limit_0",
             &["eval", "arithmetic", "--model", "mini", "--model-path", "base", "--limit", "0"],
@@ -118,6 +124,55 @@ fn lists_name_what_experiments_can_name() {
         assert!(ids.contains(&expected), "{ids:?}");
         assert_eq!((plain.code, plain.err.as_str()), (0, ""));
     }
+}
+
+#[test]
+fn test_items_in_files_are_told_by_line_and_end_with_1() {
+    let place = Place::new();
+    let question = "A baker packs 12 loaves into each of 7 crates before sunrise, then sells 31 loaves at the market. \
+                    How many loaves are left?";
+    place.write(
+        "test.jsonl",
+        format!("{{\"question\": \"{question}\", \"answer\": \"#### 53\"}}\n"),
+    );
+    place.write(
+        "found/a.jsonl",
+        format!("{{\"text\": \"nothing of it\"}}\n{{\"text\": \"Q: {question}\"}}\n"),
+    );
+    place.write("clean/b.md", "The baker sells bread at the market.\n");
+    let scan = |paths: &[&str]| {
+        place.output(
+            &[&["contamination", "gsm8k", "--data", "test.jsonl", "--json"], paths].concat(),
+        )
+    };
+    let found = scan(&["found", "clean"]);
+    let line: Value = serde_json::from_str(&found.out).expect("one line of JSON");
+    assert_eq!(
+        (found.code, line["file"].as_str(), line["line"].as_u64()),
+        (1, Some("found/a.jsonl"), Some(2))
+    );
+    assert_eq!(line["items"], serde_json::json!([{"id": "1", "kind": "verbatim", "score": 1.0}]));
+    let summary: Value = serde_json::from_str(found.err.lines().last().unwrap()).unwrap();
+    assert_eq!((summary["files"].as_u64(), summary["flagged"].as_u64()), (Some(2), Some(1)));
+    let clean = scan(&["clean"]);
+    assert_eq!((clean.code, clean.out.as_str()), (0, ""));
+}
+
+#[test]
+fn lineage_tells_a_base_from_a_copy() {
+    let place = Place::new();
+    let same = place.output(&["lineage", "base", "--base", "base", "--json"]);
+    let told: Value = serde_json::from_str(&same.out).expect("stdout is JSON alone");
+    assert_eq!((same.code, told["decision"].as_str()), (0, Some("unchanged")));
+    assert!(
+        told["alpha"].is_null() && told["per_tensor"].as_array().is_some_and(|t| !t.is_empty())
+    );
+    let print = place.output(&["fingerprint", "base"]);
+    let print: Value = serde_json::from_str(&print.out).expect("stdout is JSON alone");
+    assert_eq!(
+        print["tensors"].as_object().map(|t| t.len()),
+        told["per_tensor"].as_array().map(Vec::len)
+    );
 }
 
 /// `ptb list ... | head -1`, made certain: the reader closes the pipe before most has been written.

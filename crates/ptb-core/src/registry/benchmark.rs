@@ -369,9 +369,15 @@ pub struct Contamination {
     /// Fields of a test record to index.
     #[serde(default)]
     pub fields: Vec<String>,
+    /// Fields that, set together, are a whole program: it is also looked for with other names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<String>,
     /// What agents may use, in words (gsm8k: its train split).
     #[serde(default)]
     pub allowed: Vec<String>,
+    /// The train split may be used: what a document has in common with it is not counted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub train: bool,
 }
 
 /// A fixed weight.

@@ -1,8 +1,11 @@
 //! One file per subcommand.
 
+pub(crate) mod contamination;
 pub(crate) mod eval;
 mod eval_script;
+pub(crate) mod fingerprint;
 pub(crate) mod install;
+pub(crate) mod lineage;
 pub(crate) mod list;
 mod next;
 pub(crate) mod random_model;
