@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use ptb_llm::protocol::{Body, Operation, Protocol, Refused, Route, elements, text};
 
-use super::bytes_room::Held;
+use super::bytes_room::{Held, Lease};
 use super::exchange::{Asked, Exchange};
 use super::forward::{self, Outgoing};
 use super::headers::{on_record, to_upstream};
@@ -30,6 +30,9 @@ const WINDOW: u32 = 25;
 
 /// Of an announced body, so many bytes are reserved at once; who announces more must send it.
 const FIRST: usize = 1 << 20;
+
+/// Bodies are unpacked in steps of so many bytes.
+const PIECE: usize = 64 << 10;
 
 /// A request as it is being let in: what the record needs to know, whatever comes of it.
 struct Guest {
@@ -199,29 +202,51 @@ async fn unpack(hall: &Hall, headers: &HeaderMap, held: Held) -> Result<Held, No
             return Err((Refused::Unsupported, why));
         }
     }
-    let most = hall.bounds.body_bytes;
-    let mut lease = hall.room.lease();
+    // Each takes memory and a core: the others wait for their turn, with what they have sent alone.
+    let turn = Arc::clone(&hall.unpackings).acquire_owned().await;
+    let turn =
+        turn.map_err(|e| (Refused::Busy, format!("the request's body is not unpacked: {e}")))?;
+    let (most, lease) = (hall.bounds.body_bytes, hall.room.lease());
+    // What is begun goes on where the client goes away: so the turn is the thread's.
     let unpacking = tokio::task::spawn_blocking(move || {
-        let mut decoder = zstd::stream::read::Decoder::new(&held.bytes[..])?;
-        decoder.window_log_max(WINDOW)?;
-        let mut plain = Vec::new();
-        decoder.take(most as u64 + 1).read_to_end(&mut plain)?;
-        Ok::<_, std::io::Error>(plain)
+        let unpacked = unpacked(&held.bytes, most, lease);
+        drop(turn);
+        unpacked
     });
-    let plain = match unpacking.await {
-        Ok(Ok(plain)) => plain,
-        Ok(Err(e)) => {
-            return Err((Refused::Malformed, format!("the request's body is no zstd: {e}")));
+    match unpacking.await {
+        Ok(unpacked) => unpacked,
+        Err(e) => Err((Refused::Busy, format!("the request's body was not unpacked: {e}"))),
+    }
+}
+
+/// Unpacks a body into room that is taken before it is filled.
+fn unpacked(packed: &[u8], most: usize, mut lease: Lease) -> Result<Held, No> {
+    let broken = |e| (Refused::Malformed, format!("the request's body is no zstd: {e}"));
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(broken)?;
+    decoder.window_log_max(WINDOW).map_err(broken)?;
+    let mut plain = Vec::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = decoder.read(&mut piece).map_err(broken)?;
+        if read == 0 {
+            break;
         }
-        Err(e) => return Err((Refused::Busy, format!("the request's body was not unpacked: {e}"))),
-    };
-    if plain.len() > most {
-        return Err((Refused::TooLarge, format!("the request's body has more than {most} bytes")));
+        if plain.len() + read > most {
+            let why = format!("the request's body has more than {most} bytes");
+            return Err((Refused::TooLarge, why));
+        }
+        if plain.capacity() - plain.len() < read {
+            let more = plain.capacity().clamp(PIECE, most.max(PIECE));
+            if !lease.grow(more) {
+                let why = "too many large requests are under way; try again";
+                return Err((Refused::Busy, why.to_owned()));
+            }
+            plain.reserve_exact(plain.capacity() - plain.len() + more);
+        }
+        plain.extend_from_slice(piece.get(..read).unwrap_or_default());
     }
-    if !lease.grow(plain.len()) {
-        let why = "too many large requests are under way; try again";
-        return Err((Refused::Busy, why.to_owned()));
-    }
+    plain.shrink_to_fit();
+    lease.shrink(plain.len());
     Ok(lease.hold(Bytes::from(plain)))
 }
 

@@ -53,6 +53,13 @@ impl Lease {
         self.bytes += more;
     }
 
+    /// Gives back all but `bytes`.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let back = self.bytes.saturating_sub(bytes);
+        self.room.taken.fetch_sub(back, Ordering::Relaxed);
+        self.bytes -= back;
+    }
+
     /// Binds the lease to what it was taken for.
     pub(super) fn hold(self, bytes: Bytes) -> Held {
         Held { bytes, _lease: Arc::new(self) }
@@ -83,6 +90,8 @@ mod tests {
         drop(again);
         assert!(second.grow(10));
         second.force(5);
+        second.shrink(7);
+        assert_eq!((second.bytes, room.taken.load(Ordering::Relaxed)), (7, 7));
         drop(second);
         assert_eq!(room.taken.load(Ordering::Relaxed), 0);
     }

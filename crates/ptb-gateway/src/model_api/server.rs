@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ptb_llm::Key;
 use ptb_llm::protocol::{Protocol, Refused};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,9 @@ use crate::slots::{Slot, Slots};
 /// How long connections may take to end when the model API does.
 const ENDING: Duration = Duration::from_secs(5);
 
+/// Bodies that are unpacked at one time.
+const UNPACKINGS: usize = 2;
+
 /// What all connections share.
 pub(super) struct Hall {
     pub(super) setup: ModelApiSetup,
@@ -41,6 +45,8 @@ pub(super) struct Hall {
     pub(super) recorder: Recorder,
     pub(super) reach: Reach,
     pub(super) room: Arc<Room>,
+    /// Turns to unpack a body.
+    pub(super) unpackings: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
     /// Bytes of bodies that came from both sides.
     pub(super) moved: Arc<AtomicU64>,
@@ -74,6 +80,7 @@ impl Hall {
             recorder,
             reach: Reach::new(setup.server_tools),
             room: Room::new(bounds.memory),
+            unpackings: Arc::new(Semaphore::new(UNPACKINGS)),
             stop,
             moved: Arc::default(),
             slots: Slots::new(bounds.connections, bounds.patience),

@@ -238,3 +238,22 @@ async fn rubbish_never_ends_the_server() {
     until("all refusals", || api.running.totals().refused == 60).await;
     api.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_bodies_take_room_before_they_are_unpacked() {
+    let provider = Provider::start(|_| Answer::events(&anthropic_events())).await;
+    let api = Api::with(&provider, |setup| setup.bounds.memory = 4 << 20);
+    let bomb = zstd::stream::encode_all(&vec![b' '; 60 << 20][..], 3).unwrap();
+    let send = |bytes: Vec<u8>| {
+        let url = api.url("/v1/messages");
+        let request = api.client.post(url).header("content-encoding", "zstd").body(bytes);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    let all = futures::future::join_all((0..20).map(|_| send(bomb.clone()))).await;
+    assert_eq!(all, [503; 20], "none has room for its 60 MiB");
+    let honest = messages(&"y".repeat(1 << 20)).to_string();
+    let packed = zstd::stream::encode_all(honest.as_bytes(), 3).unwrap();
+    assert_eq!(send(packed).await, 200);
+    assert_eq!(provider.seen()[0].body.len(), honest.len());
+    api.stop().await;
+}
