@@ -12,10 +12,11 @@ use hyper::{HeaderMap, Method};
 use ptb_llm::protocol::{Body, Operation, Protocol, Refused, Route, elements, text};
 
 use super::bytes_room::{Held, Lease};
+use super::estimate::Wants;
 use super::exchange::{Asked, Exchange};
 use super::forward::{self, Outgoing};
 use super::headers::{on_record, to_upstream};
-use super::limits::Reservation;
+use super::limits::{Denied, Reservation};
 use super::record::{Entry, RequestEntry};
 use super::reply::{self, ApiResponse};
 use super::server::{Hall, unix_now};
@@ -74,7 +75,7 @@ pub(super) async fn answer(
         model: String::new(),
         stripped: Vec::new(),
     };
-    let admitted = admit(hall, &mut guest, body).await;
+    let admitted = admit(hall, &mut guest, body, slot).await;
     slot.asked();
     match admitted {
         Ok(ticket) => {
@@ -96,7 +97,12 @@ pub(super) async fn answer(
     }
 }
 
-async fn admit(hall: &Arc<Hall>, guest: &mut Guest, body: Incoming) -> Result<Ticket, No> {
+async fn admit(
+    hall: &Arc<Hall>,
+    guest: &mut Guest,
+    body: Incoming,
+    slot: &Slot,
+) -> Result<Ticket, No> {
     plain(&guest.head)?;
     let Some(route) = guest.route.clone() else {
         return Err((Refused::NotFound, no_path(guest)));
@@ -121,14 +127,25 @@ async fn admit(hall: &Arc<Hall>, guest: &mut Guest, body: Incoming) -> Result<Ti
         .map_err(|message| (Refused::NotAllowed, message))?;
     guest.stripped = stripped;
     let reservation = match route.operation {
-        Operation::Generate => Some(
-            hall.ledger
-                .reserve(&guest.model, held.bytes.len(), most_tokens(&fields))
-                .map_err(|message| (Refused::Limit, message))?,
-        ),
+        Operation::Generate => {
+            let wants = Wants::of(route.protocol, &fields, held.bytes.len());
+            // It has arrived whole: waiting for its turn, it keeps its place.
+            slot.asked();
+            Some(reserve(hall, &guest.model, &wants).await?)
+        }
         Operation::Count | Operation::Models => None,
     };
     Ok(Ticket { body: Some(body.unwrap_or_else(|| held.bytes.clone())), reservation })
+}
+
+async fn reserve(hall: &Hall, model: &str, wants: &Wants) -> Result<Reservation, No> {
+    hall.ledger.reserve(model, wants, hall.bounds.turn_time).await.map_err(|denied| match denied {
+        Denied::Limit(message) => (Refused::Limit, message),
+        Denied::NoTurn => {
+            let why = "this run is near its limit, and requests that may use up the rest are under way; try again";
+            (Refused::Busy, why.to_owned())
+        }
+    })
 }
 
 fn no_path(guest: &Guest) -> String {
@@ -308,13 +325,6 @@ fn lists(protocol: Protocol, fields: &Body<'_>) -> Result<(), No> {
         }
     }
     Ok(())
-}
-
-/// The most tokens that a request allows to be generated, by its protocol's word for it.
-fn most_tokens(fields: &Body<'_>) -> Option<u64> {
-    ["max_tokens", "max_output_tokens", "max_completion_tokens"]
-        .iter()
-        .find_map(|name| fields.number(name))
 }
 
 impl Guest {

@@ -1,25 +1,29 @@
 //! The books: what is used, what is in flight, and whether one more request may be sent.
 //!
-//! Before a request is sent, what it may use is estimated and set aside: a token for every four bytes of its body (no
-//! more than 200,000), and as many generated ones as it allows, but no more than 1,000, at the list price without
-//! any cache. When its answer has told what it used, that counts instead. Where it never tells (a client that hangs up
-//! before the end), the estimate stays, or what was seen of the stream if that is more. A request is refused when what
-//! is used, set aside and now asked for goes beyond a limit: so a limit is reached up to one estimate early, and passed
-//! by no more than what answers use above their estimates.
+//! What a request may use is read off it (`estimate`): what it likely uses (a token for every four bytes of its body, no
+//! more than 200,000, and as many generated ones as it allows, but no more than 1,000) and the most that it can use.
+//!
+//! A request that is alone is sent as long as what it likely uses is left: scaffolds allow far more tokens than answers
+//! have. Beside others a request is sent only if all of them can use the most that they can within the limits; else it
+//! waits until they have come to their ends, first come, first served. So a limit is reached up to one estimate early, and
+//! passed by no more than what one request uses above its estimate.
+//!
+//! When an answer has told what it used, that counts. Where it never tells (a client that hangs up before the end), what
+//! it likely used is counted, or what was seen of the answer if that is more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ptb_core::run::ApiLimit;
 use ptb_llm::protocol::{Answered, Tokens};
 use ptb_llm::{Price, Prices};
+use tokio::sync::Notify;
 
+use super::estimate::{Amount, Wants};
 use super::fingerprint::Foreign;
 use super::setup::Limits;
 use super::totals::{ApiTotals, ModelTotals};
 
-const BYTES_PER_TOKEN: u64 = 4;
-const MOST_INPUT: u64 = 200_000;
-const MOST_OUTPUT: u64 = 1_000;
 /// Of names that a provider gives, at most so many are told apart.
 const MOST_NAMES: usize = 100;
 const MOST_FOREIGN: usize = 1_000;
@@ -32,12 +36,16 @@ pub(super) struct Ledger {
     limits: Limits,
     prices: Prices,
     books: Mutex<Books>,
+    /// Held by whose turn it is to be sent; the others wait in their order.
+    turn: tokio::sync::Mutex<()>,
+    /// Told whenever a request comes to its end.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Books {
     totals: ApiTotals,
-    flying: Vec<(u64, Estimate)>,
+    flying: Vec<(u64, Amount)>,
     next: u64,
     refused: Option<(String, LimitReached)>,
 }
@@ -51,10 +59,13 @@ pub struct LimitReached {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Estimate {
-    usd: f64,
-    tokens: u64,
+/// Why a request is not sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// A limit is reached; the words for the client.
+    Limit(String),
+    /// Those before it took too long.
+    NoTurn,
 }
 
 /// What is set aside for a request; given back when dropped, and replaced by what it used when settled.
@@ -62,7 +73,7 @@ struct Estimate {
 pub(super) struct Reservation {
     ledger: Arc<Ledger>,
     id: u64,
-    estimate: Estimate,
+    likely: Amount,
 }
 
 /// How an exchange ended.
@@ -89,7 +100,8 @@ impl Ledger {
     pub(super) fn new(limits: Limits, prices: Prices) -> Arc<Self> {
         let totals = ApiTotals { schema: 1, cost_usd: Some(0.0), ..ApiTotals::default() };
         let books = Mutex::new(Books { totals, ..Books::default() });
-        Arc::new(Self { limits, prices, books })
+        let (turn, ended) = (tokio::sync::Mutex::default(), Notify::new());
+        Arc::new(Self { limits, prices, books, turn, ended })
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -100,37 +112,62 @@ impl Ledger {
         self.books().totals.clone()
     }
 
-    /// Sets aside what a request may use.
+    /// Sets aside what a request may use, as soon as there is room for it beside those that are under way.
     ///
     /// # Errors
-    /// The words for the client when a limit is reached.
-    pub(super) fn reserve(
+    /// When a limit is reached, or it was not its turn within `patience`.
+    pub(super) async fn reserve(
         self: &Arc<Self>,
         model: &str,
-        body: usize,
-        max_tokens: Option<u64>,
-    ) -> Result<Reservation, String> {
-        let tokens = Tokens {
-            input: (body as u64 / BYTES_PER_TOKEN).min(MOST_INPUT),
-            output: max_tokens.unwrap_or(MOST_OUTPUT).min(MOST_OUTPUT),
-            ..Tokens::default()
+        wants: &Wants,
+        patience: Duration,
+    ) -> Result<Reservation, Denied> {
+        let turn = async {
+            let _turn = self.turn.lock().await;
+            loop {
+                if let Some(reserved) = self.try_reserve(model, wants)? {
+                    return Ok(reserved);
+                }
+                self.ended.notified().await;
+            }
         };
-        let usd = self.prices.of(model).map_or(0.0, |price| price.of_tokens(&tokens));
-        let estimate = Estimate { usd, tokens: tokens.all() };
+        tokio::time::timeout(patience, turn).await.unwrap_or(Err(Denied::NoTurn))
+    }
+
+    /// Sets aside what a request may use; `None` where it must wait for others.
+    fn try_reserve(
+        self: &Arc<Self>,
+        model: &str,
+        wants: &Wants,
+    ) -> Result<Option<Reservation>, Denied> {
+        let price = self.prices.of(model);
+        let (likely, most) = (wants.likely(price), wants.most(price));
         let mut books = self.books();
-        if let Err(reached) = self.check(&books, estimate) {
+        if let Err(reached) = self.check(&books, likely) {
             books.totals.over_limit += 1;
             let message = reached.message.clone();
             books.refused = Some((model.to_owned(), reached));
-            return Err(message);
+            return Err(Denied::Limit(message));
+        }
+        if !books.flying.is_empty() {
+            let add = |sum: Amount, more: Amount| Amount {
+                usd: sum.usd + more.usd,
+                tokens: sum.tokens.saturating_add(more.tokens),
+            };
+            if self
+                .check(&books, books.flying.iter().map(|(_, most)| *most).fold(most, add))
+                .is_err()
+            {
+                return Ok(None);
+            }
         }
         // A side call to a cheaper model may still fit in when the agent's own requests do not.
         books.refused.take_if(|(refused, _)| refused == model);
         books.next += 1;
         let id = books.next;
-        books.flying.push((id, estimate));
+        books.flying.push((id, most));
         books.totals.generations += 1;
-        Ok(Reservation { ledger: Arc::clone(self), id, estimate })
+        Ok(Some(Reservation { ledger: Arc::clone(self), id, likely }))
     }
 
     /// The limit that refused the last request to the model that it refused.
@@ -138,13 +175,12 @@ impl Ledger {
         self.books().refused.as_ref().map(|(_, reached)| reached.clone())
     }
 
-    fn check(&self, books: &Books, next: Estimate) -> Result<(), LimitReached> {
+    /// Whether so much may still be used.
+    fn check(&self, books: &Books, next: Amount) -> Result<(), LimitReached> {
         let Limits { usd, tokens, used } = self.limits;
-        let flying =
-            |of: fn(&Estimate) -> f64| books.flying.iter().map(|(_, e)| of(e)).sum::<f64>();
         if let Some(limit) = usd {
             let spent = used.usd + books.totals.known_cost_usd + books.totals.estimated_usd;
-            if spent + flying(|e| e.usd) + next.usd > limit {
+            if spent + next.usd > limit {
                 let message = format!(
                     "the spending limit of this run is reached ({spent:.2} of {limit:.2} USD are used); no further \
                      request to the model will be answered"
@@ -155,8 +191,7 @@ impl Ledger {
         if let Some(limit) = tokens {
             let told = books.totals.tokens.all().saturating_add(books.totals.estimated_tokens);
             let spent = used.tokens.saturating_add(told);
-            let flying: u64 = books.flying.iter().map(|(_, e)| e.tokens).sum();
-            if spent.saturating_add(flying).saturating_add(next.tokens) > limit {
+            if spent.saturating_add(next.tokens) > limit {
                 let message = format!(
                     "the token limit of this run is reached ({spent} of {limit} tokens are used); no further request \
                      to the model will be answered"
@@ -221,8 +256,8 @@ impl Reservation {
                 totals.uncounted += 1;
                 let seen = answered.events;
                 let factor = price.map_or(0.0, |price| price.output / 1e6);
-                totals.estimated_tokens += self.estimate.tokens.saturating_add(seen);
-                totals.estimated_usd += self.estimate.usd + seen as f64 * factor;
+                totals.estimated_tokens += self.likely.tokens.saturating_add(seen);
+                totals.estimated_usd += self.likely.usd + seen as f64 * factor;
             }
             return None;
         };
@@ -262,21 +297,80 @@ fn by_model(totals: &mut ApiTotals, name: &str, tokens: Tokens, cost: Option<f64
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.ledger.books().flying.retain(|(id, _)| *id != self.id);
+        self.ledger.ended.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+    use ptb_llm::protocol::{Body, Protocol};
+
     use super::*;
     use crate::model_api::Used;
 
+    fn ledger(tokens: u64) -> Arc<Ledger> {
+        let limits = Limits { usd: None, tokens: Some(tokens), used: Used::default() };
+        Ledger::new(limits, Prices::built_in().unwrap())
+    }
+
+    fn wants(bytes: usize, output: u64) -> Wants {
+        let body = format!("{{\"max_tokens\": {output}}}");
+        Wants::of(Protocol::Anthropic, &Body::parse(body.as_bytes()).unwrap(), bytes)
+    }
+
+    fn used(tokens: u64) -> Answered {
+        let tokens = Tokens { output: tokens, ..Tokens::default() };
+        Answered { tokens: Some(tokens), finished: true, ..Answered::default() }
+    }
+
+    #[tokio::test]
+    async fn near_a_limit_requests_go_one_by_one() {
+        let (ledger, patience) = (ledger(100_000), Duration::from_secs(3600));
+        let ask = |output| {
+            let ledger = &ledger;
+            async move { ledger.reserve("claude-opus-4-6", &wants(0, output), patience).await }
+        };
+        // Far from it, several at a time; one that is alone may allow itself more than is left.
+        let (first, second) = (ask(40_000).await.unwrap(), ask(40_000).await.unwrap());
+        let (mut third, mut fourth) = (Box::pin(ask(64_000)), Box::pin(ask(10)));
+        assert!((&mut third).now_or_never().is_none() && (&mut fourth).now_or_never().is_none());
+        first.settle("claude-opus-4-6", &used(30_000), true);
+        // Nobody is served before his turn.
+        assert!((&mut fourth).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        second.settle("claude-opus-4-6", &used(30_000), true);
+        let third = third.await.unwrap();
+        assert!((&mut fourth).now_or_never().is_none());
+        third.settle("claude-opus-4-6", &used(64_000), true);
+        assert!(matches!(fourth.await, Err(Denied::Limit(_))));
+        assert_eq!(ledger.totals().tokens.all(), 124_000);
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told_to_try_again_and_who_goes_away_blocks_nobody() {
+        let ledger = ledger(1_000);
+        let soon = Duration::from_millis(20);
+        let ask = |output, patience| {
+            let ledger = &ledger;
+            async move { ledger.reserve("claude-opus-4-6", &wants(0, output), patience).await }
+        };
+        let first = ask(600, soon).await.unwrap();
+        assert_eq!(ask(600, soon).await.unwrap_err(), Denied::NoTurn);
+        let mut gone = Box::pin(ask(600, Duration::from_secs(3600)));
+        assert!((&mut gone).now_or_never().is_none());
+        drop(gone);
+        let small = ask(300, Duration::from_secs(3600)).await.unwrap();
+        drop((first, small));
+        drop(ask(600, soon).await.unwrap());
+        assert_eq!((ledger.totals().over_limit, ledger.reached()), (0, None));
+    }
+
     #[test]
     fn a_limit_is_reached_until_what_it_refused_fits_again() {
-        let limits = Limits { usd: None, tokens: Some(500), used: Used::default() };
-        let ledger = Ledger::new(limits, Prices::built_in().unwrap());
-        let ask = |model, bytes| ledger.reserve(model, bytes, Some(10)).map(drop);
+        let ledger = ledger(500);
+        let ask = |model, bytes| ledger.try_reserve(model, &wants(bytes, 10)).map(drop);
         assert_eq!((ask("main", 40), ledger.reached()), (Ok(()), None));
-        let message = ask("main", 400_000).unwrap_err();
+        let Err(Denied::Limit(message)) = ask("main", 400_000) else { panic!("it fits not") };
         let reached = LimitReached { limit: ApiLimit::Tokens, message };
         assert_eq!(ledger.reached(), Some(reached.clone()));
         // A side call is no sign that the agent can work again.

@@ -14,6 +14,7 @@
 
 mod admit;
 mod bytes_room;
+mod estimate;
 mod exchange;
 mod fingerprint;
 mod forward;

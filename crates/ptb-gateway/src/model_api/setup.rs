@@ -137,6 +137,8 @@ pub struct ApiBounds {
     pub body_time: Duration,
     /// Bytes of bodies in memory at one time, over all requests, until they are on record.
     pub memory: usize,
+    /// Near a limit, time that a request waits for those before it; then it is told to try again.
+    pub turn_time: Duration,
     /// Time that a client may let an answer stand before it counts as gone.
     pub stall_time: Duration,
     /// Time to connect to the provider.
@@ -163,6 +165,8 @@ impl Default for ApiBounds {
             body_bytes: 64 << 20,
             body_time: Duration::from_secs(60),
             memory: 512 << 20,
+            // Less than clients wait for an answer's head.
+            turn_time: Duration::from_secs(240),
             stall_time: Duration::from_secs(120),
             connect_time: Duration::from_secs(10),
             silence: Duration::from_secs(600),

@@ -1,6 +1,7 @@
 //! What may be asked and used up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ptb_gateway::{GatewayError, Limits, Used};
 use serde_json::{Value, json};
@@ -137,20 +138,51 @@ async fn what_is_in_flight_counts_towards_a_limit() {
         Answer::stream(steps)
     })
     .await;
-    // Each request sets aside 100 generated tokens and about 60 of prompt.
+    // Each request may use 100 generated tokens and about 120 of prompt: a third waits, with all that it may use, for one
+    // of the first two to end.
     let api = Api::with(&provider, |setup| {
-        setup.limits = Limits { usd: None, tokens: Some(400), used: Used { usd: 0.0, tokens: 60 } };
+        setup.limits = Limits { usd: None, tokens: Some(600), used: Used { usd: 0.0, tokens: 60 } };
+        setup.bounds.turn_time = Duration::from_millis(100);
     });
     let first = api.post("/v1/messages", &messages("x")).send().await.unwrap();
     let second = api.post("/v1/messages", &messages("x")).send().await.unwrap();
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
-    let (status, text) = api.ask("/v1/messages", &messages("x")).await;
-    assert_eq!(status, 400);
-    assert!(text.contains("the token limit of this run is reached (60 of 400"), "{text}");
+    let third = api.post("/v1/messages", &messages("x")).send().await.unwrap();
+    assert_eq!(third.status(), 503);
+    assert_eq!(third.headers()["x-should-retry"], "true");
+    assert!(third.text().await.unwrap().contains("this run is near its limit"));
     go.notify_one();
     go.notify_one();
     drop((first, second));
-    api.stop().await;
+    let (totals, record, _) = api.stop().await;
+    assert_eq!((totals.over_limit, totals.refused), (0, 1));
+    assert_eq!(of_kind(&record, "response")[0]["refused"], "busy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_requests_pass_a_limit_by_no_more_than_one() {
+    // Each answer costs 0.1 USD: 4,000 tokens of the 8,000 that are allowed.
+    let provider = Provider::start(|_| {
+        let text = anthropic_events().concat().replace(":77}", ":4000}");
+        Answer::stream(vec![Step::Sleep(Duration::from_millis(20)), Step::Send(text)])
+    })
+    .await;
+    let api = Api::with(&provider, |setup| {
+        setup.limits = Limits { usd: Some(1.0), tokens: None, used: Used::default() };
+    });
+    let mut body = messages("x");
+    body["max_tokens"] = json!(8000);
+    let asked = (0..60).map(|_| api.ask("/v1/messages", &body));
+    let answers = futures::future::join_all(asked).await;
+    let count = |wanted: u16| answers.iter().filter(|(status, _)| *status == wanted).count();
+    let (served, refused) = (count(200), count(400));
+    assert_eq!(served + refused, 60);
+    let (totals, ..) = api.stop().await;
+    let cost = totals.cost_usd.unwrap();
+    let each = cost / served as f64;
+    assert!((0.1..0.11).contains(&each), "{each}");
+    assert!(cost > 1.0 - each && cost < 1.0 + each, "{served} served for {cost}");
+    assert_eq!(totals.over_limit, refused as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
