@@ -56,7 +56,7 @@ fn began(dir: &RunDir, attempt: u32) -> Option<Timestamp> {
 }
 
 /// Seconds since the attempt's clock first ran, and what was consumed then.
-fn consumed(attempt: &Path) -> Vec<(f64, f64)> {
+pub(crate) fn consumed(attempt: &Path) -> Vec<(f64, f64)> {
     let text = read_bounded(&attempt.join("clock.jsonl"), MOST).unwrap_or_default();
     let lines = text.split(|b| *b == b'\n');
     let readings: Vec<Reading> =

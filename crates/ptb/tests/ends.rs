@@ -13,6 +13,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -150,12 +151,14 @@ fn one_that_can_go_on_is_told_three_times() {
 
 /// An agent with a model behind the scripted API: a Python program that asks, so often, and fails when it is refused.
 fn asker(place: &Place, api: &ScriptedApi, times: u32, options: &str) {
-    let ask = "import json, os, sys, urllib.request\n\
+    let ask = "import json, os, sys, time, urllib.request\n\
          for n in range(int(sys.argv[1])):\n\
          \x20   body = json.dumps({'model': 'gpt-5.2', 'messages': [{'role': 'user', 'content': 'hello'}]}).encode()\n\
          \x20   request = urllib.request.Request(os.environ['API'] + '/v1/chat/completions', body,\n\
          \x20       {'content-type': 'application/json', 'authorization': 'Bearer dummy'})\n\
-         \x20   print(urllib.request.urlopen(request).read()[:40], flush=True)\n";
+         \x20   answer = urllib.request.urlopen(request).read()\n\
+         \x20   print(answer[:40], flush=True)\n\
+         \x20   if b'Sleep.' in answer: time.sleep(600)\n";
     let script =
         format!("{SUBMIT}cat > ask.py <<'END'\n{ask}END\npython3 ask.py {times} || exit 3");
     let more = "[api]\nupstream = \"https://api.openai.com\"\nprotocols = [\"chat\"]\n\
@@ -190,6 +193,52 @@ fn a_limit_that_refused_the_last_requests_is_the_end() {
     assert_eq!(json(&run.join("attempts/1/end.json"))["code"], 3);
     let shown = place.output(&["show", run.to_str().unwrap()]);
     assert!(shown.out.contains("token limit: the token limit of this run"), "{}", shown.out);
+}
+
+/// A harness that is killed has its books, and they count in the next attempt; what was left of the first is kept.
+#[test]
+fn the_books_of_a_killed_harness_count() {
+    const ASKED: usize = 20;
+    if !wall() {
+        return;
+    }
+    let place = Place::new();
+    let count = AtomicUsize::new(0);
+    let api = ScriptedApi::start(Script::by_all(move |_| match count.fetch_add(1, Relaxed) {
+        ASKED => Turn::text("Sleep."),
+        _ => Turn::text("Well."),
+    }));
+    asker(&place, &api, 10_000, ", token_limit = 20000");
+    let mut command = place.run_command("e", &[]);
+    command.env("ASKER_KEY", "sk-0123456789abcdefghij");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let results = place.path().join("results");
+    let books = |run: &Path, n: u32| -> Option<Value> {
+        let text = fs::read(run.join(format!("attempts/{n}/usage.json"))).ok()?;
+        serde_json::from_slice(&text).ok()
+    };
+    until("the books are written", Duration::from_secs(90), || {
+        let run = runs(&results, "e").into_iter().next();
+        run.and_then(|run| books(&run, 1)).is_some_and(|b| b["generations"] == ASKED + 1)
+    });
+    signal(&child, Signal::KILL);
+    child.wait_with_output().unwrap();
+    let (answer, run) = asked(&place);
+    assert_eq!(answer.code, 0, "{}", answer.shown());
+    assert_eq!(end(&run, 1), "interrupted");
+    assert_eq!(end(&run, 2)["limit"]["limit"], "tokens");
+    let used = |n: u32| books(&run, n).unwrap()["tokens"].clone();
+    let all =
+        |tokens: &Value| tokens["input"].as_u64().unwrap() + tokens["output"].as_u64().unwrap();
+    let (first, second) = (used(1), used(2));
+    assert!(all(&first) > 0 && all(&first) + all(&second) <= 20_000, "{first} {second}");
+    let left = run.join("attempts/1");
+    for name in ["telemetry.json", "trajectory.json", "transcript.md", "workspace/ask.py"] {
+        assert!(left.join(name).is_file(), "{name}");
+    }
+    for name in [".reserve", "task", "snapshots"] {
+        assert!(!left.join(name).exists(), "{name}");
+    }
 }
 
 #[test]

@@ -57,6 +57,9 @@ pub enum End {
         /// How often it was.
         times: u32,
     },
+    /// The harness or its machine ended while the agent worked, or whoever ran it stopped it. Told when the next attempt
+    /// begins.
+    Interrupted,
 }
 
 /// A limit of the model API.
@@ -94,12 +97,14 @@ impl End {
             Self::Killed { .. } => "killed",
             Self::OutOfMemory { .. } => "out-of-memory",
             Self::Standstill { .. } => "standstill",
+            Self::Interrupted => "interrupted",
         }
     }
 
-    /// Whether what the agent left is its submission. Where its provider failed, it goes on instead.
+    /// Whether what the agent left is its submission. Where it was not its own doing that it ended, another attempt
+    /// follows instead.
     pub fn submits(&self) -> bool {
-        !matches!(self, Self::Provider { .. })
+        !matches!(self, Self::Provider { .. } | Self::Interrupted)
     }
 
     /// The end that words of the first version tell.
@@ -115,7 +120,9 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Baseline | Self::Finished | Self::Deadline => f.write_str(self.word()),
+            Self::Baseline | Self::Finished | Self::Deadline | Self::Interrupted => {
+                f.write_str(self.word())
+            }
             Self::Failed { code } => write!(f, "failed with exit code {code}"),
             Self::Killed { signal } => write!(f, "killed by signal {signal}"),
             Self::Limit { limit: ApiLimit::Spending, message } => {
@@ -155,7 +162,8 @@ impl<'de> Deserialize<'de> for End {
     }
 }
 
-/// `attempts/<n>/end.json`: how the agent of an attempt ended. Absent while it works, and after it was stopped.
+/// `attempts/<n>/end.json`: how the agent of an attempt ended. Absent while it works; after it was stopped, until
+/// the next attempt begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptEnd {
     /// How.
@@ -185,6 +193,7 @@ mod tests {
             (End::Baseline, json!("baseline"), "baseline"),
             (End::Finished, json!("finished"), "finished"),
             (End::Deadline, json!("deadline"), "deadline"),
+            (End::Interrupted, json!("interrupted"), "interrupted"),
             (End::Failed { code: 7 }, json!({"failed": {"code": 7}}), "failed with exit code 7"),
             (End::Killed { signal: 9 }, json!({"killed": {"signal": 9}}), "killed by signal 9"),
             (
@@ -218,7 +227,7 @@ mod tests {
             assert_eq!(end.to_string(), words);
             let key = form.as_object().and_then(|o| o.keys().next().cloned());
             assert_eq!(key.as_deref().or(form.as_str()), Some(end.word()));
-            assert_eq!(end.submits(), end.word() != "provider");
+            assert_eq!(end.submits(), !["provider", "interrupted"].contains(&end.word()));
         }
     }
 

@@ -26,6 +26,8 @@ use crate::trial;
 
 /// How often clock, deadline and news are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often what was used of the model API is written down: so much is lost of the books when the harness is killed.
+const BOOKS: Duration = Duration::from_secs(5);
 /// What every launch of an attempt has in common.
 pub(super) struct Stage<'a> {
     pub(super) attempt: &'a Attempt,
@@ -151,6 +153,13 @@ impl Run<'_> {
             tokio::select! {
                 ended = &mut watched => return ended,
                 served = door.serve(port) => served?,
+            }
+            let mut tick = tokio::time::interval(BOOKS);
+            loop {
+                tokio::select! {
+                    ended = &mut watched => return ended,
+                    _ = tick.tick() => door.keep_books().await?,
+                }
             }
         }
         watched.await

@@ -2,6 +2,7 @@
 
 mod ends;
 mod evaluate;
+mod interrupted;
 mod judge;
 mod launches;
 mod model_door;

@@ -17,6 +17,7 @@ use ptb_llm::protocol::Protocol;
 use ptb_llm::{Key, Prices};
 use tokio_util::sync::CancellationToken;
 
+use super::blocking;
 use crate::failure::harness;
 
 /// The port inside; a network of its own has nobody else on it.
@@ -34,6 +35,8 @@ pub(super) struct ModelDoor {
     traffic: Arc<OnceLock<Traffic>>,
     shutdown: CancellationToken,
     without_service: Duration,
+    /// What was written last, while the agent worked.
+    kept: Option<ApiTotals>,
 }
 
 /// The port of one launch.
@@ -97,7 +100,7 @@ impl ModelDoor {
         let (usage, shutdown) = (attempt.join(USAGE), CancellationToken::new());
         let traffic = Arc::default();
         let without_service = Duration::ZERO;
-        Ok(Self { setup, usage, api: None, traffic, shutdown, without_service })
+        Ok(Self { setup, usage, api: None, traffic, shutdown, without_service, kept: None })
     }
 
     /// Serves a launch's port, as soon as it is there. Dropping the future before is fine.
@@ -134,15 +137,42 @@ impl ModelDoor {
         self.without_service += time;
     }
 
+    /// Writes down what was used so far, where that has changed. A disk that is full for a while must not end the agent.
+    pub(super) async fn keep_books(&mut self) -> Result<(), StageFailure> {
+        let Some(api) = &self.api else { return Ok(()) };
+        let totals = api.totals();
+        if self.kept.as_ref() == Some(&totals) {
+            return Ok(());
+        }
+        self.kept = Some(totals.clone());
+        if let Err(e) = write_books(&self.usage, totals, self.without_service).await {
+            tracing::warn!("the books of the model API are behind: {}", e.message);
+        }
+        Ok(())
+    }
+
     /// Ends it, and writes down what was used.
     pub(super) async fn close(self) -> Result<Option<ApiTotals>, StageFailure> {
         let Some(api) = self.api else { return Ok(None) };
-        let mut totals = api.stop().await;
-        totals.without_service_seconds = self.without_service.as_secs_f64();
-        let text = serde_json::to_vec_pretty(&totals).map_err(harness)?;
-        write_whole(&self.usage, &text).map_err(harness)?;
-        Ok(Some(totals))
+        let totals = api.stop().await;
+        write_books(&self.usage, totals, self.without_service).await.map(Some)
     }
+}
+
+/// Writes `usage.json`; gives what stands in it.
+async fn write_books(
+    path: &Path,
+    mut totals: ApiTotals,
+    without_service: Duration,
+) -> Result<ApiTotals, StageFailure> {
+    totals.without_service_seconds = without_service.as_secs_f64();
+    let path = path.to_owned();
+    blocking(move || {
+        let text = serde_json::to_vec_pretty(&totals).map_err(harness)?;
+        write_whole(&path, &text).map_err(harness)?;
+        Ok(totals)
+    })
+    .await?
 }
 
 fn protocol(protocol: ApiProtocol) -> Protocol {

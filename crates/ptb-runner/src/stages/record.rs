@@ -1,9 +1,9 @@
 //! Record: what counts, and why.
 
 use ptb_core::files::{FileError, read_json};
-use ptb_core::run::{Counts, Evidence, Mark, Metrics, Score, Stage, StageFailure, Verdict};
+use ptb_core::run::{Counts, Evidence, Mark, Metrics, Score, StageFailure, Verdict};
 
-use super::{Run, remove_dir};
+use super::Run;
 use crate::failure::harness;
 
 impl Run<'_> {
@@ -15,13 +15,10 @@ impl Run<'_> {
         let score = self.outcome(&verdict, metrics, fault)?;
         let path = self.dir().score(&self.spec().edition);
         self.store.write(&path, &score).await?;
-        // What counts lies in final_model/ and workspace/ now; weights of the attempt are not kept twice.
-        let attempt = self.dir().attempt(self.store.record.attempts);
-        // The score is recorded; what cannot be tidied up must not take that back.
-        for name in ["task", "snapshots"] {
-            if let Err(e) = remove_dir(&attempt.join(name)) {
-                self.store.event("tidy", Some(Stage::Record), e.message)?;
-            }
+        // What counts lies in final_model/ and workspace/ now; weights of the attempts are not kept twice. What cannot be
+        // tidied up must not take the score back.
+        for attempt in 1..=self.store.record.attempts {
+            self.tidy(attempt).await?;
         }
         Ok(())
     }

@@ -36,11 +36,11 @@ use crate::{trajectory, tree};
 /// A submission may have so many times the base model's bytes (bf16 saved as f32, and some).
 const SIZE_FACTOR: u64 = 3;
 /// Name of the file that tells an attempt's end.
-const END: &str = "end.json";
+pub(super) const END: &str = "end.json";
 /// Name of the file by which earlier versions told that an attempt ended by its provider's fault.
 const PAUSED: &str = "paused";
 /// Name and size of a file that sets room aside for the records of an attempt's end.
-const RESERVE: &str = ".reserve";
+pub(super) const RESERVE: &str = ".reserve";
 const RESERVE_BYTES: usize = 1 << 20;
 
 /// One attempt's folder and what it needs.
@@ -91,7 +91,7 @@ impl Run<'_> {
         self.tell_telemetry(&attempt.dir, &seen).await;
         let ended = self.ended(&attempt, ended, room).await;
         // Last, because it takes room that the other records need more.
-        self.tell_trajectory().await?;
+        self.tell_trajectory(self.store.record.attempts).await?;
         Ok((attempt, ended?))
     }
 
@@ -123,7 +123,7 @@ impl Run<'_> {
         Ok(ended)
     }
 
-    async fn record_end(
+    pub(super) async fn record_end(
         &mut self,
         attempt: &Attempt,
         ended: &AttemptEnd,
@@ -133,9 +133,9 @@ impl Run<'_> {
     }
 
     /// Writes what the agent did into the attempt's folder. Where that cannot be, it is told: the raw record is there.
-    async fn tell_trajectory(&self) -> Result<(), StageFailure> {
+    pub(super) async fn tell_trajectory(&self, attempt: u32) -> Result<(), StageFailure> {
         let (dir, record) = (self.dir().clone(), self.store.record.clone());
-        let written = blocking(move || trajectory::write(&dir, &record, record.attempts)).await?;
+        let written = blocking(move || trajectory::write(&dir, &record, attempt)).await?;
         if let Err(e) = written {
             self.tell(Notice::Line(format!("the trajectory cannot be written: {e}")));
         }
@@ -172,6 +172,7 @@ impl Run<'_> {
     /// attempt's workspace and what was left of its budget.
     async fn attempt(&mut self) -> Result<Attempt, StageFailure> {
         let last = self.store.record.attempts;
+        self.close_interrupted(last).await?;
         self.store.update(|record| record.attempts += 1).await?;
         self.store.event("attempt", None, format!("{} begins", last + 1))?;
         let spec = self.spec().clone();
@@ -327,9 +328,10 @@ fn whole(path: &Path) -> Result<(), CheckFault> {
 }
 
 /// Whether an attempt ended by its provider's fault: the next one goes on where it was.
-fn is_paused(attempt: &Path) -> bool {
+pub(super) fn is_paused(attempt: &Path) -> bool {
     let ended = read_json::<AttemptEnd>(&attempt.join(END));
-    ended.is_ok_and(|ended| !ended.end.submits()) || attempt.join(PAUSED).is_file()
+    ended.is_ok_and(|ended| matches!(ended.end, End::Provider { .. }))
+        || attempt.join(PAUSED).is_file()
 }
 
 /// A folder for the door's socket. Sockets have short paths, run directories long ones.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ptb_core::files::{JsonLog, Schema};
+use ptb_core::files::{JsonLog, Schema, write_json};
 use ptb_core::run::{GpuSummary, Spread, StageFailure, Telemetry};
 use ptb_gateway::{EvaluationDoor, Traffic};
 use ptb_sandbox::telemetry::{Gpu, Gpus, Machine, Processes, Sample, Sampler};
@@ -16,7 +16,8 @@ use crate::context::Notice;
 use crate::output::Recorder;
 use crate::preflight::gpu_devices;
 
-/// Between two samples, and before the first of a launch; a short standstill is looked for oftener.
+/// Between two samples once a launch has gone on for a while, and before its first; a short standstill is looked for
+/// oftener.
 const EVERY: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(1);
 const OFTENEST: Duration = Duration::from_millis(100);
@@ -114,7 +115,8 @@ impl Observatory {
         let mut sampler = blocking(move || Sampler::new(helper, &disk)).await?;
         let mut pause = FIRST.min(every);
         loop {
-            tokio::time::sleep(std::mem::replace(&mut pause, every)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(every);
             let gpus = self.gpus.clone();
             let (back, sample) = blocking(move || {
                 let sample = sampler.sample(gpus.as_deref());
@@ -192,6 +194,7 @@ fn rounded(value: f64) -> f64 {
 /// Writes the lines and adds up.
 struct Keeper {
     log: Option<JsonLog>,
+    path: PathBuf,
     summary: Telemetry,
     cpu: Mean,
     busy: Mean,
@@ -226,6 +229,7 @@ impl Keeper {
         let keeper = |summary| GpuKeeper { summary, ..GpuKeeper::default() };
         Self {
             log: log.ok(),
+            path: attempt.join(SUMMARY),
             summary,
             cpu: Mean::default(),
             busy: Mean::default(),
@@ -248,6 +252,10 @@ impl Keeper {
         look: Look,
     ) -> Option<String> {
         self.add(&sample, look);
+        // So that a harness that is killed leaves one; the last is written at the attempt's end.
+        if let Err(e) = write_json(&self.path, &self.summary()) {
+            tracing::warn!("{SUMMARY} is behind: {e}");
+        }
         let Sample { interval, processes, machine, gpus } = sample;
         let seconds = (seconds.as_secs_f64() * 1000.0).round() / 1000.0;
         let idle = look.idle;
