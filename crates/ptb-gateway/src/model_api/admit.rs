@@ -263,7 +263,7 @@ fn unpacked(packed: &[u8], most: usize, mut lease: Lease) -> Result<Held, No> {
         plain.extend_from_slice(piece.get(..read).unwrap_or_default());
     }
     plain.shrink_to_fit();
-    lease.shrink(plain.len());
+    lease.resize(plain.len());
     Ok(lease.hold(Bytes::from(plain)))
 }
 

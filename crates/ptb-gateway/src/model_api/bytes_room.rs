@@ -53,11 +53,12 @@ impl Lease {
         self.bytes += more;
     }
 
-    /// Gives back all but `bytes`.
-    pub(super) fn shrink(&mut self, bytes: usize) {
+    /// Takes `bytes` in all, whether they are there or not; gives back what is more.
+    pub(super) fn resize(&mut self, bytes: usize) {
         let back = self.bytes.saturating_sub(bytes);
         self.room.taken.fetch_sub(back, Ordering::Relaxed);
         self.bytes -= back;
+        self.force(bytes.saturating_sub(self.bytes));
     }
 
     /// Binds the lease to what it was taken for.
@@ -90,7 +91,7 @@ mod tests {
         drop(again);
         assert!(second.grow(10));
         second.force(5);
-        second.shrink(7);
+        second.resize(7);
         assert_eq!((second.bytes, room.taken.load(Ordering::Relaxed)), (7, 7));
         drop(second);
         assert_eq!(room.taken.load(Ordering::Relaxed), 0);

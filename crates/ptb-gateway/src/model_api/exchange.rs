@@ -96,8 +96,11 @@ impl Exchange {
 
     /// The next bytes of the answer have come.
     pub(super) fn chunk(&mut self, bytes: &Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
         self.hall.moves(bytes.len());
-        if self.first_byte.is_none() && !bytes.is_empty() {
+        if self.first_byte.is_none() {
             self.first_byte = Some(self.started.elapsed());
             if self.generates() && self.status.is_some_and(|s| s.is_success()) {
                 self.hall.service.up(Some(self.number));
@@ -245,6 +248,8 @@ pub(super) struct Passing {
     exchange: Exchange,
     slot: Arc<Slot>,
     guard: Guard,
+    /// The room that the guard takes.
+    guarded: Lease,
     /// Set when the provider has come to its end, or why it broke off: that comes after what the guard held.
     ended: Option<Result<(), io::Error>>,
 }
@@ -253,7 +258,8 @@ impl Passing {
     pub(super) fn new(body: reqwest::Body, exchange: Exchange, slot: Arc<Slot>) -> Self {
         let left = body.size_hint().exact();
         let guard = Guard::new(exchange.hall().covered(), exchange.meter.streams());
-        Self { body, left, exchange, slot, guard, ended: None }
+        let guarded = exchange.hall().room.lease();
+        Self { body, left, exchange, slot, guard, guarded, ended: None }
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -315,6 +321,7 @@ impl Passing {
     fn taken(&mut self, bytes: Bytes) -> Bytes {
         let came = bytes.len() as u64;
         let mut bytes = self.guard.push(bytes);
+        self.guarded.resize(self.guard.holds());
         let all = self.left.as_mut().is_some_and(|left| {
             *left = left.saturating_sub(came);
             *left == 0

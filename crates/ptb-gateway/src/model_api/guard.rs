@@ -6,6 +6,7 @@
 //! begins must not delay a stream: up to three characters of the key may come in.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use ptb_llm::Key;
 const SUSPICIOUS: usize = 4;
 /// So many lines are held for the rest of a key; then it does not come.
 const MOST_LINES: usize = 32;
-/// A longer line is passed on as it is.
-const LONGEST_LINE: usize = 4 << 20;
+/// So many bytes are held back at most. Of a longer line only a key in one piece is covered.
+const MOST_HELD: usize = 4 << 20;
 /// Fields of a stream's events that are told apart.
 const MOST_FIELDS: usize = 64;
 
@@ -29,9 +30,13 @@ pub(super) struct Guard {
     held: Vec<u8>,
     /// Where the line begins that has not been read, in `held`.
     read: usize,
+    /// Until where it has been searched for its end, in `held`.
+    searched: usize,
+    /// Whether that line is one that is too long to be read.
+    overlong: bool,
     /// Offset of `held` in the answer.
     offset: usize,
-    fields: HashMap<Vec<u8>, Matched>,
+    fields: HashMap<u64, Matched>,
     /// Lines read since a text last ended like the key begins.
     lines: usize,
 }
@@ -57,6 +62,8 @@ impl Guard {
             events,
             held: Vec::new(),
             read: 0,
+            searched: 0,
+            overlong: false,
             offset: 0,
             fields: HashMap::new(),
             lines: 0,
@@ -79,40 +86,58 @@ impl Guard {
     /// Takes what has come, and gives what may be passed on.
     pub(super) fn push(&mut self, bytes: Bytes) -> Bytes {
         let Some(pattern) = &self.key else { return bytes };
+        // What came before has been looked through; a key may begin in its last bytes.
+        let known = self.held.len().saturating_sub(pattern.bytes.len() - 1);
         self.held.extend_from_slice(&bytes);
-        pattern.cover(&mut self.held);
+        pattern.cover(self.held.get_mut(known..).unwrap_or_default());
         let mut safe = self.held.len() - pattern.begun(&self.held);
         if self.events {
             self.read_lines(safe);
-            safe = safe.min(self.safe());
+            safe = safe.min(self.safe(safe));
         }
         self.pass(safe)
     }
 
+    /// How many bytes are held back.
+    pub(super) fn holds(&self) -> usize {
+        self.held.len()
+    }
+
     /// The rest, when nothing more comes.
     pub(super) fn finish(&mut self) -> Bytes {
-        if self.key.is_some() && self.events {
+        if self.key.is_some() && self.events && !self.overlong {
             self.read_line(self.held.len());
         }
         self.pass(self.held.len())
     }
 
     fn pass(&mut self, until: usize) -> Bytes {
-        let rest = self.held.split_off(until);
-        let passed = std::mem::replace(&mut self.held, rest);
+        if until == 0 {
+            return Bytes::new();
+        }
+        // What is passed on takes no more room than it needs, nor does what stays.
+        let rest = self.held.get(until..).unwrap_or_default().to_vec();
+        let mut passed = std::mem::replace(&mut self.held, rest);
+        passed.truncate(until);
         self.offset += until;
         self.read = self.read.saturating_sub(until);
+        self.searched = self.searched.saturating_sub(until);
         passed.into()
     }
 
     /// Reads the lines that have come to their end.
     fn read_lines(&mut self, known: usize) {
-        let fresh = |held: &[u8], from: usize| {
+        let end = |held: &[u8], from: usize| {
             memchr::memchr2(b'\n', b'\r', held.get(from..known)?).map(|at| from + at + 1)
         };
-        while let Some(end) = fresh(&self.held, self.read) {
-            self.read_line(end);
+        while let Some(end) = end(&self.held, self.searched) {
+            match std::mem::take(&mut self.overlong) {
+                true => self.read = end,
+                false => self.read_line(end),
+            }
+            self.searched = end;
         }
+        self.searched = self.searched.max(known);
     }
 
     fn read_line(&mut self, end: usize) {
@@ -138,15 +163,32 @@ impl Guard {
         self.read = end;
     }
 
-    /// Up to where all is known, of what has been read; lines are passed on whole.
-    fn safe(&mut self) -> usize {
-        if self.held.len() - self.read > LONGEST_LINE || self.lines > MOST_LINES {
-            self.fields.clear();
-            self.lines = 0;
+    /// Up to where all is known, of what has been read; lines are passed on whole, as long as they can be held. `known` is
+    /// up to where there is no key in one piece.
+    fn safe(&mut self, known: usize) -> usize {
+        if self.lines > MOST_LINES {
+            self.give_up();
         }
-        if self.held.len() - self.read > LONGEST_LINE {
-            self.read = self.held.len();
+        let mut safe = self.whole_lines();
+        if self.held.len() - safe > MOST_HELD {
+            self.give_up();
+            safe = self.whole_lines();
         }
+        self.overlong |= self.held.len() - self.read > MOST_HELD;
+        if self.overlong {
+            self.read = known;
+            safe = known;
+        }
+        safe
+    }
+
+    /// Waits no longer for the rest of a key.
+    fn give_up(&mut self) {
+        self.fields.clear();
+        self.lines = 0;
+    }
+
+    fn whole_lines(&self) -> usize {
         let open = self.fields.values().filter(|matched| matched.length >= SUSPICIOUS);
         let first =
             open.filter_map(|m| m.places.iter().find(|p| p.start >= self.offset)).map(|p| p.start);
@@ -203,7 +245,7 @@ impl Pattern {
         &self,
         line: &[u8],
         from: usize,
-        fields: &mut HashMap<Vec<u8>, Matched>,
+        fields: &mut HashMap<u64, Matched>,
     ) -> Vec<Range<usize>> {
         let (mut name, mut at, mut found) = (&b""[..], 0, Vec::new());
         while let Some(open) = line.get(at..).and_then(|rest| memchr::memchr(b'"', rest)) {
@@ -216,13 +258,14 @@ impl Pattern {
                 name = text;
                 continue;
             }
-            if !fields.contains_key(name) {
+            let name = hashed(name);
+            if !fields.contains_key(&name) {
                 if fields.len() >= MOST_FIELDS {
                     fields.retain(|_, matched| matched.length > 0);
                 }
-                fields.insert(name.to_vec(), Matched::default());
+                fields.insert(name, Matched::default());
             }
-            if let Some(matched) = fields.get_mut(name) {
+            if let Some(matched) = fields.get_mut(&name) {
                 self.follow(text, from + start, matched, &mut found);
             }
         }
@@ -250,6 +293,13 @@ impl Pattern {
             at += length;
         }
     }
+}
+
+/// A field's name: it may be as long as a line is.
+fn hashed(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name);
+    hasher.finish()
 }
 
 /// Where a string's closing quote stands, or the line's end.
@@ -382,6 +432,65 @@ mod tests {
         assert_eq!(guard.push(text.clone()), text);
         assert_eq!((guard.finish().len(), Guard::whole(None, text.clone())), (0, text));
         assert!(Guard::new(Some(&Key::new("EMPTY").unwrap()), true).key.is_none());
+    }
+
+    #[test]
+    fn a_line_without_an_end_passes_and_little_of_it_is_held() {
+        let mut guard = Guard::new(Some(&key()), true);
+        let event = event("text", "hello");
+        assert_eq!(guard.push(Bytes::from(event.clone())).len(), event.len());
+        // The key lies over the edge of two pieces each time.
+        let (mut piece, cut) = (vec![b'x'; 64 << 10], 10);
+        piece[..KEY.len() - cut].copy_from_slice(&KEY.as_bytes()[cut..]);
+        let edge = piece.len() - cut;
+        piece[edge..].copy_from_slice(&KEY.as_bytes()[..cut]);
+        let (mut passed, mut most, mut out) = (0, 0, Vec::new());
+        let mut take = |bytes: &[u8], most: &mut usize| {
+            *most = (*most).max(bytes.len());
+            passed += bytes.len();
+            // The last bytes of what was passed before stay: a key may lie over the edge.
+            out.drain(..out.len().saturating_sub(KEY.len()));
+            out.extend_from_slice(bytes);
+            assert!(memchr::memmem::find(&out, KEY.as_bytes()).is_none());
+        };
+        let mut held = 0;
+        for _ in 0..1024 {
+            let bytes = guard.push(Bytes::from(piece.clone()));
+            take(&bytes, &mut most);
+            held = held.max(guard.holds());
+            assert!(guard.held.capacity() <= 3 * MOST_HELD && guard.fields.len() <= MOST_FIELDS);
+        }
+        assert!(held <= MOST_HELD + piece.len() && most <= MOST_HELD + 2 * piece.len());
+        assert!(guard.holds() < KEY.len(), "a line that is too long is no longer held");
+        // The next lines are read again.
+        let split =
+            format!("\n\n{}{}", self::event("text", &KEY[..20]), self::event("text", &KEY[20..]));
+        let bytes = [guard.push(Bytes::from(split.clone())), guard.finish()].concat();
+        take(&bytes, &mut most);
+        assert_eq!(passed, 1024 * piece.len() + split.len());
+        let end = String::from_utf8(bytes).unwrap();
+        assert!(!end.contains(&KEY[..20]) && !end.contains(&KEY[20..]), "{end}");
+    }
+
+    #[test]
+    fn many_small_pieces_of_a_line_are_searched_once() {
+        let mut guard = Guard::new(Some(&key()), true);
+        for _ in 0..MOST_HELD / 64 {
+            assert!(guard.push(Bytes::from_static(&[b'x'; 64])).is_empty());
+        }
+        assert_eq!(guard.push(Bytes::from_static(b"x")).len(), MOST_HELD + 1);
+        assert_eq!(guard.push(Bytes::from_static(b"x")).len(), 1);
+    }
+
+    #[test]
+    fn long_lines_that_may_go_on_with_a_key_are_not_gathered() {
+        let mut guard = Guard::new(Some(&key()), true);
+        let long = "y".repeat(MOST_HELD / 2);
+        for _ in 0..MOST_LINES {
+            let line = format!("{{\"a\": \"{long}\", \"b\": \"{}\"}}\n", &KEY[..8]);
+            guard.push(Bytes::from(line));
+            assert!(guard.holds() <= MOST_HELD);
+        }
     }
 
     proptest! {

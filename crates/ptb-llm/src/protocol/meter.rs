@@ -4,6 +4,10 @@ use serde_json::Value;
 
 use super::{Event, Protocol, Said, SseParser, Tokens, anthropic, chat, gemini, responses};
 
+/// A longer event is not looked into, in bytes: of the events that tell, the one that ends a Responses answer is the
+/// longest, for it repeats the request's tools and all that was said.
+const LONGEST_EVENT: usize = 16 << 20;
+
 /// What is known of an answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answered {
@@ -32,7 +36,7 @@ pub struct Meter {
 impl Meter {
     /// For an answer in a protocol, whose content type is `text/event-stream` or not.
     pub fn new(protocol: Protocol, streams: bool) -> Self {
-        let stream = streams.then(SseParser::new);
+        let stream = streams.then(|| SseParser::within(LONGEST_EVENT));
         Self { protocol, stream, answered: Answered::default() }
     }
 

@@ -18,8 +18,9 @@ pub struct Event<'a> {
 }
 
 /// Reads events out of chunks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SseParser {
+    longest: usize,
     line: Vec<u8>,
     name: String,
     data: String,
@@ -29,10 +30,30 @@ pub struct SseParser {
     overlong: bool,
 }
 
+impl Default for SseParser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SseParser {
     /// A reader at the beginning of a stream.
     pub fn new() -> Self {
-        Self::default()
+        Self::within(LONGEST)
+    }
+
+    /// A reader that passes over events with more than `longest` bytes of data.
+    pub fn within(longest: usize) -> Self {
+        Self {
+            longest,
+            line: Vec::new(),
+            name: String::new(),
+            data: String::new(),
+            has_data: false,
+            after_cr: false,
+            began: false,
+            overlong: false,
+        }
     }
 
     /// Reads the next bytes; `each` gets every event that they complete.
@@ -75,7 +96,7 @@ impl SseParser {
     }
 
     fn hold(&mut self, bytes: &[u8]) {
-        match self.line.len() + bytes.len() > LONGEST {
+        match self.line.len() + bytes.len() > self.longest {
             true => self.overlong = true,
             false => self.line.extend_from_slice(bytes),
         }
@@ -96,7 +117,7 @@ impl SseParser {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"event" => self.name = String::from_utf8_lossy(value).into_owned(),
-            b"data" if self.data.len() + value.len() > LONGEST => self.overlong = true,
+            b"data" if self.data.len() + value.len() > self.longest => self.overlong = true,
             b"data" => {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.data.push('\n');
