@@ -47,6 +47,8 @@ pub(super) struct Exchange {
     meter: Meter,
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// Bytes of the answer that came, whether they are kept or not.
+    came: u64,
     lease: Option<Lease>,
     truncated: bool,
     ended: bool,
@@ -68,6 +70,7 @@ impl Exchange {
             meter: Meter::new(asked.protocol, false),
             kept: Vec::new(),
             kept_bytes: 0,
+            came: 0,
             lease: Some(hall.room.lease()),
             truncated: false,
             ended: false,
@@ -99,6 +102,7 @@ impl Exchange {
         if bytes.is_empty() {
             return;
         }
+        self.came += bytes.len() as u64;
         self.hall.moves(bytes.len());
         if self.first_byte.is_none() {
             self.first_byte = Some(self.started.elapsed());
@@ -197,7 +201,7 @@ impl Exchange {
             && refused.is_none()
             && self.status.is_none_or(|status| status.is_success());
         let cost = match self.reservation.take() {
-            Some(reservation) => reservation.settle(&self.model, answered, charged),
+            Some(reservation) => reservation.settle(&self.model, answered, charged, self.came),
             None => None,
         };
         self.hall.ledger.ended(end);

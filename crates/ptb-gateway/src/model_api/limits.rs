@@ -24,6 +24,8 @@ use super::fingerprint::Foreign;
 use super::setup::Limits;
 use super::totals::{ApiTotals, ModelTotals};
 
+/// Of an answer that tells no tokens.
+const BYTES_PER_TOKEN: u64 = 4;
 /// Of names that a provider gives, at most so many are told apart.
 const MOST_NAMES: usize = 100;
 const MOST_FOREIGN: usize = 1_000;
@@ -245,19 +247,30 @@ impl Ledger {
 
 impl Reservation {
     /// Enters what an answer used in place of what was set aside. Returns what it cost, in US dollars, where that is
-    /// known. `told` is whether the provider charges at all: an error costs nothing.
-    pub(super) fn settle(self, asked: &str, answered: &Answered, charged: bool) -> Option<f64> {
+    /// known. `charged` is whether the provider charges at all: an error costs nothing. `bytes` is how much of it came.
+    pub(super) fn settle(
+        self,
+        asked: &str,
+        answered: &Answered,
+        charged: bool,
+        bytes: u64,
+    ) -> Option<f64> {
         let price = self.ledger.price(answered.model.as_deref(), asked);
+        let name = answered.model.as_deref().unwrap_or(asked);
         let standard = answered.tier.as_deref().is_none_or(|tier| STANDARD.contains(&tier));
         let mut books = self.ledger.books();
         let totals = &mut books.totals;
         let Some(tokens) = answered.tokens else {
             if charged {
                 totals.uncounted += 1;
-                let seen = answered.events;
+                // A stream has about an event for each token, and a whole answer some bytes.
+                let seen =
+                    if answered.events > 0 { answered.events } else { bytes / BYTES_PER_TOKEN };
                 let factor = price.map_or(0.0, |price| price.output / 1e6);
                 totals.estimated_tokens += self.likely.tokens.saturating_add(seen);
                 totals.estimated_usd += self.likely.usd + seen as f64 * factor;
+                totals.cost_usd = None;
+                by_model(totals, name, Tokens::default(), None);
             }
             return None;
         };
@@ -272,14 +285,15 @@ impl Reservation {
                 totals.estimated_usd += list.unwrap_or(0.0) * 2.0;
             }
         }
-        totals.cost_usd = (totals.unpriced == 0).then_some(totals.known_cost_usd);
+        let known = totals.unpriced == 0 && totals.uncounted == 0;
+        totals.cost_usd = known.then_some(totals.known_cost_usd);
         if !answered.finished {
             // A cut stream's counts are those of its beginning: what was generated since is estimated.
             let seen = answered.events.saturating_sub(tokens.output);
             totals.estimated_tokens += seen;
             totals.estimated_usd += price.map_or(0.0, |price| seen as f64 * price.output / 1e6);
         }
-        by_model(totals, answered.model.as_deref().unwrap_or(asked), tokens, cost);
+        by_model(totals, name, tokens, cost);
         cost
     }
 }
@@ -335,13 +349,13 @@ mod tests {
         let (first, second) = (ask(40_000).await.unwrap(), ask(40_000).await.unwrap());
         let (mut third, mut fourth) = (Box::pin(ask(64_000)), Box::pin(ask(10)));
         assert!((&mut third).now_or_never().is_none() && (&mut fourth).now_or_never().is_none());
-        first.settle("claude-opus-4-6", &used(30_000), true);
+        first.settle("claude-opus-4-6", &used(30_000), true, 0);
         // Nobody is served before his turn.
         assert!((&mut fourth).now_or_never().is_none() && (&mut third).now_or_never().is_none());
-        second.settle("claude-opus-4-6", &used(30_000), true);
+        second.settle("claude-opus-4-6", &used(30_000), true, 0);
         let third = third.await.unwrap();
         assert!((&mut fourth).now_or_never().is_none());
-        third.settle("claude-opus-4-6", &used(64_000), true);
+        third.settle("claude-opus-4-6", &used(64_000), true, 0);
         assert!(matches!(fourth.await, Err(Denied::Limit(_))));
         assert_eq!(ledger.totals().tokens.all(), 124_000);
     }

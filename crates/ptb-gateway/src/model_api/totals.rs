@@ -27,13 +27,14 @@ pub struct ApiTotals {
     pub cut: u64,
     /// Tokens of all answers, as the provider counted them.
     pub tokens: Tokens,
-    /// What they cost by the price table, in US dollars; null when a price (or a tier's price) is not known.
+    /// What they cost by the price table, in US dollars; null when a price (or a tier's price) is not known, or
+    /// an answer did not tell its tokens.
     pub cost_usd: Option<f64>,
     /// The part of the cost that is known, in US dollars.
     pub known_cost_usd: f64,
     /// Answers with tokens whose price is not known.
     pub unpriced: u64,
-    /// Generations whose tokens the provider did not tell (cut streams, mostly).
+    /// Generations whose tokens the provider did not tell (cut streams, mostly), or not in numbers.
     pub uncounted: u64,
     /// What those used, estimated; it counts towards the limits alone.
     pub estimated_tokens: u64,

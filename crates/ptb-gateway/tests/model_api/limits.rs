@@ -206,7 +206,38 @@ async fn hanging_up_before_the_bill_does_not_help() {
     let (totals, ..) = api.stop().await;
     assert_eq!((totals.uncounted, totals.tokens.all()), (2, 0));
     assert!(totals.estimated_tokens > 200 && totals.estimated_usd > 0.0);
-    assert_eq!(totals.cost_usd, Some(0.0));
+    assert_eq!(
+        (totals.cost_usd, totals.known_cost_usd),
+        (None, 0.0),
+        "it is not known, not nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_that_is_none_is_estimated_and_its_cost_unknown() {
+    for usage in
+        [r#"{"input_tokens": -5, "output_tokens": -5}"#, r#"{"output_tokens": "77"}"#, "{}", "null"]
+    {
+        let text = "z".repeat(4000);
+        let body = format!(
+            r#"{{"model": "{OPUS}", "stop_reason": "end_turn", "text": "{text}", "usage": {usage}}}"#
+        );
+        let provider = Provider::start(move |_| Answer::json(200, &body)).await;
+        let api = Api::with(&provider, |setup| {
+            setup.limits = Limits { usd: Some(0.05), tokens: None, used: Used::default() };
+        });
+        // What was seen, 1,000 tokens and more, costs 0.025: a third does not fit.
+        for status in [200, 200, 400] {
+            assert_eq!(api.ask("/v1/messages", &messages("x")).await.0, status, "{usage}");
+        }
+        let (totals, ..) = api.stop().await;
+        assert_eq!(
+            (totals.uncounted, totals.cost_usd, totals.tokens.all()),
+            (2, None, 0),
+            "{usage}"
+        );
+        assert!(totals.estimated_usd > 0.05 && totals.models[OPUS].cost_usd.is_none());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

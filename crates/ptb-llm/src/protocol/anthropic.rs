@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::meter::{Answered, count, word};
+use super::meter::{Answered, believed, count, word};
 use super::{Event, Said, Tokens};
 
 #[derive(Deserialize)]
@@ -58,10 +58,11 @@ fn message(answered: &mut Answered, json: &Value) {
 
 /// Later counts replace earlier ones; a count that is not told again stays.
 fn usage(answered: &mut Answered, usage: &Value) {
-    if !usage.is_object() {
+    answered.tier = word(usage, "service_tier").or(answered.tier.take());
+    let counts = ["input_tokens", "output_tokens"];
+    if !believed(answered, usage, &counts) {
         return;
     }
-    answered.tier = word(usage, "service_tier").or(answered.tier.take());
     let old = answered.tokens.unwrap_or_default();
     let written_5m = count(usage, &["cache_creation", "ephemeral_5m_input_tokens"]);
     let written_1h = count(usage, &["cache_creation", "ephemeral_1h_input_tokens"]);

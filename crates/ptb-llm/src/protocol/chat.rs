@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::meter::{Answered, count};
+use super::meter::{Answered, believed, count};
 use super::{Said, Tokens};
 
 /// The parts of a piece that are looked at.
@@ -53,7 +53,8 @@ fn take(answered: &mut Answered, piece: &Piece) {
     }
     answered.finished |= piece.choices.iter().any(|choice| choice.finish_reason.is_string());
     let usage = &piece.usage;
-    if let Some(input) = count(usage, &["prompt_tokens"]) {
+    if believed(answered, usage, &["prompt_tokens", "completion_tokens"]) {
+        let input = count(usage, &["prompt_tokens"]).unwrap_or(0);
         let detail = |path: &[&str]| count(usage, path);
         let cached = detail(&["prompt_tokens_details", "cached_tokens"])
             // DeepSeek's name for it.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::meter::{Answered, count, word};
+use super::meter::{Answered, believed, count, word};
 use super::{Said, Tokens};
 
 /// One piece of a stream, or a whole answer.
@@ -18,10 +18,10 @@ pub(super) fn piece(answered: &mut Answered, json: &Value) {
         || json["promptFeedback"]["blockReason"].is_string();
     let usage = &json["usageMetadata"];
     answered.tier = word(usage, "trafficType").or(answered.tier.take());
-    if let Some(prompt) = count(usage, &["promptTokenCount"]) {
+    if believed(answered, usage, &["promptTokenCount", "candidatesTokenCount"]) {
         let detail = |key: &str| count(usage, &[key]).unwrap_or(0);
         let thoughts = detail("thoughtsTokenCount");
-        let input = prompt.saturating_add(detail("toolUsePromptTokenCount"));
+        let input = detail("promptTokenCount").saturating_add(detail("toolUsePromptTokenCount"));
         answered.tokens = Some(Tokens {
             input,
             cached_input: detail("cachedContentTokenCount").min(input),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::meter::{Answered, count};
+use super::meter::{Answered, believed, count};
 use super::{Event, Said, Tokens};
 
 #[derive(Deserialize)]
@@ -76,8 +76,9 @@ fn reply(answered: &mut Answered, reply: &Reply) {
     if reply.error.is_object() {
         answered.error = Some(Said::from_json(&reply.error));
     }
-    if let Some(input) = count(&reply.usage, &["input_tokens"]) {
+    if believed(answered, &reply.usage, &["input_tokens", "output_tokens"]) {
         let detail = |path: &[&str]| count(&reply.usage, path).unwrap_or(0);
+        let input = detail(&["input_tokens"]);
         answered.tokens = Some(Tokens {
             input,
             cached_input: detail(&["input_tokens_details", "cached_tokens"]).min(input),
