@@ -51,6 +51,8 @@ pub(super) struct Exchange {
     came: u64,
     lease: Option<Lease>,
     truncated: bool,
+    /// Whether the provider has answered with what nobody looks at.
+    unseen: bool,
     ended: bool,
 }
 
@@ -73,6 +75,7 @@ impl Exchange {
             came: 0,
             lease: Some(hall.room.lease()),
             truncated: false,
+            unseen: false,
             ended: false,
         }
     }
@@ -173,6 +176,11 @@ impl Exchange {
         }
     }
 
+    /// The model has answered, in a form that cannot be looked at.
+    pub(super) fn unseen(&mut self) {
+        self.unseen = true;
+    }
+
     /// The provider cannot be reached.
     pub(super) fn unreachable(&mut self, reply: &ErrorReply, headers: &HeaderMap, why: &str) {
         self.hall.service.down(Some(self.number), ProviderFault::Outage, why);
@@ -197,9 +205,8 @@ impl Exchange {
         self.ended = true;
         let answered = self.meter.answered();
         // An error costs nothing; what was cut before its head came may have cost something.
-        let charged = end != End::Refused
-            && refused.is_none()
-            && self.status.is_none_or(|status| status.is_success());
+        let served = refused.is_none() && self.status.is_none_or(|status| status.is_success());
+        let charged = end != End::Refused && (served || self.unseen);
         let cost = match self.reservation.take() {
             Some(reservation) => reservation.settle(&self.model, answered, charged, self.came),
             None => None,

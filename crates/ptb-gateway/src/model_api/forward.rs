@@ -79,6 +79,12 @@ pub(super) async fn send(mut exchange: Exchange, slot: &Arc<Slot>, out: Outgoing
         let why = format!("it sends the request elsewhere (status {})", status.as_u16());
         return unreachable(exchange, &why);
     }
+    if let Some(why) = encoded(response.headers()) {
+        if status.is_success() {
+            exchange.unseen();
+        }
+        return unreachable(exchange, &why);
+    }
     exchange.head(status, &headers);
     if status.is_success() {
         let body = hyper::Response::from(response).into_body();
@@ -103,6 +109,19 @@ fn unreachable(mut exchange: Exchange, why: &str) -> ApiResponse {
     let reply = Refused::Unreachable.reply(exchange.protocol(), &text);
     exchange.unreachable(&reply, &reply::error_headers(&reply), why);
     reply::error(&reply)
+}
+
+/// What cannot be looked at is not passed on: it may hold the key, and what it used is not told.
+fn encoded(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all("content-encoding").iter();
+    let mut forms =
+        values.flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii));
+    let form = forms.find(|f| !f.is_empty() && !f.eq_ignore_ascii_case(b"identity"))?;
+    let form: String = String::from_utf8_lossy(form).chars().take(40).collect();
+    Some(format!(
+        "it answers in a form that was not asked for (content-encoding {})",
+        form.escape_debug()
+    ))
 }
 
 /// An error's body, within its bound.
@@ -132,6 +151,9 @@ pub(super) async fn probe(hall: &Hall) -> Probe {
     let asked = async {
         let response = request.send().await.map_err(|e| chain(&e))?;
         let status = response.status();
+        if let Some(why) = encoded(response.headers()) {
+            return Err(why);
+        }
         let body = if status.is_success() { Bytes::new() } else { whole(response).await? };
         Ok::<_, String>((status, body))
     };

@@ -1,6 +1,6 @@
 //! Keys: the real one reaches the provider alone, the client's reaches nobody.
 
-use ptb_gateway::Credential;
+use ptb_gateway::{Credential, Service};
 use ptb_llm::Key;
 
 use crate::provider::{Answer, Provider, Step};
@@ -86,4 +86,36 @@ async fn nobody_is_followed_elsewhere() {
     assert!(response.text().await.unwrap().contains("sends the request elsewhere (status 307)"));
     assert!(elsewhere.seen().is_empty());
     assert_eq!(api.stop().await.0.failed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_cannot_be_looked_at_do_not_come_in() {
+    for (status, form, charged) in
+        [(200, "zstd", true), (401, "br", false), (200, "identity, GZIP", true)]
+    {
+        let provider = Provider::start(move |_| {
+            let mut answer = Answer::json(status, &format!("not really packed, with {KEY}"));
+            answer.headers.push(("content-encoding", form.to_owned()));
+            answer
+        })
+        .await;
+        let api = Api::new(&provider);
+        let (got, text) = api.ask("/v1/messages", &messages("x")).await;
+        assert_eq!(got, 502, "{form}: {text}");
+        assert!(text.contains("in a form that was not asked for") && !text.contains(KEY), "{text}");
+        assert!(matches!(*api.running.service().borrow(), Service::Down { .. }));
+        // An answer was generated all the same, and an error costs nothing.
+        let (totals, record, _) = api.stop().await;
+        assert_eq!((totals.failed, totals.uncounted), (1, u64::from(charged)));
+        assert_eq!(of_kind(&record, "response")[0]["refused"], "unreachable");
+    }
+    let plain = Provider::start(|_| {
+        let mut answer = Answer::json(200, "{}");
+        answer.headers.push(("content-encoding", "Identity".to_owned()));
+        answer
+    })
+    .await;
+    let api = Api::new(&plain);
+    assert_eq!(api.ask("/v1/messages", &messages("x")).await.0, 200);
+    api.stop().await;
 }
