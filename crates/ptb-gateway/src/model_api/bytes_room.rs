@@ -47,7 +47,7 @@ impl Lease {
         got
     }
 
-    /// Takes `more` bytes, whether they are there or not: an answer cannot be sent back. New requests wait for it.
+    /// Takes `more` bytes, whether they are there or not: for the little that must be kept. New requests wait for it.
     pub(super) fn force(&mut self, more: usize) {
         self.room.taken.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;

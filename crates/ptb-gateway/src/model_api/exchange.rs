@@ -22,6 +22,11 @@ use crate::slots::Slot;
 /// The status on record where a client went away before there was one ("client closed request", nginx's own).
 const GONE: u16 = 499;
 
+/// Of each answer so many bytes are kept, whether there is room or not.
+const ALWAYS_KEPT: usize = 256 << 10;
+/// Bytes that are kept in one piece.
+const PIECE: usize = 64 << 10;
+
 /// What is known of an exchange when it is let in.
 pub(super) struct Asked {
     pub(super) number: u64,
@@ -46,6 +51,8 @@ pub(super) struct Exchange {
     first_byte: Option<Duration>,
     meter: Meter,
     kept: Vec<Bytes>,
+    /// The last bytes that are kept, until they are a piece.
+    tail: Vec<u8>,
     kept_bytes: usize,
     /// Bytes of the answer that came, whether they are kept or not.
     came: u64,
@@ -71,6 +78,7 @@ impl Exchange {
             first_byte: None,
             meter: Meter::new(asked.protocol, false),
             kept: Vec::new(),
+            tail: Vec::new(),
             kept_bytes: 0,
             came: 0,
             lease: Some(hall.room.lease()),
@@ -116,15 +124,38 @@ impl Exchange {
         if self.generates() {
             self.meter.push(bytes);
         }
-        if self.kept_bytes + bytes.len() > self.hall.bounds.answer_bytes {
-            self.truncated = true;
-            return;
-        }
-        self.kept_bytes += bytes.len();
-        if let Some(lease) = &mut self.lease {
+        self.keep(bytes);
+    }
+
+    /// Keeps bytes for the record, as far as there is room; the stream itself never waits for any. Of an answer that is
+    /// too long the record has the beginning, without a gap.
+    fn keep(&mut self, bytes: &Bytes) {
+        let Some(lease) = self.lease.as_mut().filter(|_| !self.truncated) else { return };
+        let most = self.hall.bounds.answer_bytes;
+        let always = ALWAYS_KEPT.min(most).saturating_sub(self.kept_bytes);
+        let mut kept = &bytes[..];
+        if bytes.len() <= always {
             lease.force(bytes.len());
+        } else if self.kept_bytes + bytes.len() > most || !lease.grow(bytes.len()) {
+            kept = bytes.get(..always).unwrap_or_default();
+            lease.force(kept.len());
+            self.truncated = true;
         }
-        self.kept.push(bytes.clone());
+        self.kept_bytes += kept.len();
+        // Small pieces would take more room than their bytes.
+        self.tail.extend_from_slice(kept);
+        if self.tail.len() >= PIECE {
+            self.kept.push(Bytes::from(std::mem::take(&mut self.tail)));
+        }
+    }
+
+    /// What is kept, in pieces.
+    fn kept(&mut self) -> Vec<Bytes> {
+        let mut kept = std::mem::take(&mut self.kept);
+        if !self.tail.is_empty() {
+            kept.push(Bytes::from(std::mem::take(&mut self.tail)));
+        }
+        kept
     }
 
     /// The answer has come to its end, as far as HTTP knows.
@@ -133,6 +164,7 @@ impl Exchange {
             return;
         }
         if self.generates() && !self.meter.streams() {
+            self.kept = self.kept();
             self.meter.whole(&self.kept.concat());
         }
         let answered = self.meter.answered();
@@ -215,6 +247,8 @@ impl Exchange {
         if refused.is_some_and(|r| r != Refused::Unreachable) && !self.hall.records_refusal() {
             return;
         }
+        let body = self.kept();
+        let answered = self.meter.answered();
         self.hall.recorder.send(Entry::Response(Box::new(ResponseEntry {
             number: self.number,
             at: unix_now(),
@@ -232,7 +266,7 @@ impl Exchange {
             refused,
             truncated: self.truncated,
             streams: self.meter.streams(),
-            body: std::mem::take(&mut self.kept),
+            body,
             _lease: self.lease.take(),
         })));
     }

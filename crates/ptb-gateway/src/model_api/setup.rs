@@ -145,7 +145,8 @@ pub struct ApiBounds {
     pub connect_time: Duration,
     /// Time that the provider may be silent within a request.
     pub silence: Duration,
-    /// Of an answer, bytes kept for the record; what comes beyond is passed on and counted, and the record says so.
+    /// Of an answer, bytes kept for the record; what comes beyond, or when the memory is used up, is passed on and counted,
+    /// and the record says so.
     pub answer_bytes: usize,
     /// Refused requests that are recorded one by one; further ones are counted.
     pub refusals: u64,

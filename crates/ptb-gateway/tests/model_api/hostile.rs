@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::provider::{Answer, Provider};
+use crate::provider::{Answer, Provider, Step};
 use crate::support::{Api, OPUS, anthropic_events, messages, of_kind, until};
 
 /// Sends bytes and reads one answer with a known length, or all until the end.
@@ -256,4 +258,47 @@ async fn packed_bodies_take_room_before_they_are_unpacked() {
     assert_eq!(send(packed).await, 200);
     assert_eq!(provider.seen()[0].body.len(), honest.len());
     api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_without_an_end_take_no_more_than_the_room() {
+    // Each of ten has 2 MiB and a bill; the record has room for 4 MiB.
+    let ping = format!("data: {{\"type\": \"ping\", \"x\": \"{}\"}}\n\n", "z".repeat(32 << 10));
+    let all = ping.repeat(64) + &anthropic_events().concat();
+    let (go, length) = (Arc::new(Notify::new()), all.len());
+    let held = Arc::clone(&go);
+    let provider = Provider::start(move |_| {
+        let (first, last) = all.split_at(all.len() - 10);
+        let steps = [
+            Step::Send(first.to_owned()),
+            Step::Await(Arc::clone(&held)),
+            Step::Send(last.to_owned()),
+        ];
+        Answer::stream(steps.into())
+    })
+    .await;
+    let api = Api::with(&provider, |setup| setup.bounds.memory = 4 << 20);
+    let body = messages("x");
+    let asked = (0..10).map(|_| api.ask("/v1/messages", &body));
+    let all_came = async {
+        // All of them have come as far as their last bytes.
+        until("the streams", || api.running.traffic().bytes() >= 10 * (length as u64 - 100)).await;
+        (0..10).for_each(|_| go.notify_one());
+        for _ in 0..200 {
+            go.notify_waiters();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(asked), all_came);
+    assert!(answers.iter().all(|(status, text)| *status == 200 && text.len() == length));
+    let (totals, record, _) = api.stop().await;
+    assert_eq!((totals.uncounted, totals.cut, totals.tokens.output), (0, 0, 770));
+    let answers = of_kind(&record, "response");
+    let truncated = answers.iter().filter(|line| line["truncated"] == true).count();
+    assert!((8..=10).contains(&truncated), "{truncated}");
+    for line in answers {
+        let kept = line["body"].to_string().len();
+        assert!(kept > 200 << 10, "{kept}");
+        assert_eq!(line["usage"]["output"], 77);
+    }
 }
