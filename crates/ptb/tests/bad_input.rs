@@ -244,7 +244,7 @@ fn results_of_a_newer_version_are_left_alone() {
     let record = run.join("run.json");
     let text = fs::read_to_string(&record).unwrap();
     let newer =
-        text.replacen("\"schema\": 1", "\"schema\": 99", 1).replace("\"stages\"", "\"steps\"");
+        text.replacen("\"schema\": ", "\"schema\": 99", 1).replace("\"stages\"", "\"steps\"");
     fs::write(&record, &newer).unwrap();
     let words = ["run.json has schema 99", "newer ptb"];
     assert_refused(&place.output(&["run", "e.toml"]), 2, &words);
