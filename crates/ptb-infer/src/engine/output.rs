@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 const TAIL: usize = 128 << 10;
 /// Bytes of the beginning that a log file holds; behind them come those of the end.
 const LOG_LIMIT: u64 = 16 << 20;
+/// Bytes of a line that wait for its end.
+const LINE: usize = 4096;
 
 /// A server's output, collected in the background until its streams end.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Output {
 
 struct Kept {
     tail: VecDeque<u8>,
+    /// What each stream has begun of a line: lines of two streams are not mixed.
+    begun: Vec<Vec<u8>>,
     log: Option<File>,
     written: u64,
     /// Bytes behind those that were written.
@@ -43,20 +47,25 @@ impl Output {
         // Behind what an earlier start has left: it may tell why there is another one.
         let open = |path: &Path| File::options().create(true).append(true).open(path);
         let log = log.and_then(|path| open(path).ok());
-        let kept = Kept { tail: VecDeque::new(), log, written: 0, over: 0 };
+        let kept = Kept { tail: VecDeque::new(), begun: Vec::new(), log, written: 0, over: 0 };
         Self { kept: Arc::new(Mutex::new(kept)), readers: Vec::new() }
     }
 
     /// Adds a stream of the server.
     pub fn collect(&mut self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
+        let Some(stream) = stream else { return };
         let kept = Arc::clone(&self.kept);
-        self.readers.extend(stream.map(|stream| tokio::spawn(read(stream, kept))));
+        let index = self.readers.len();
+        if let Ok(mut kept) = kept.lock() {
+            kept.begun.push(Vec::new());
+        }
+        self.readers.push(tokio::spawn(read(stream, index, kept)));
     }
 
     /// The end of what was printed so far.
     pub fn so_far(&self) -> String {
         let bytes: Vec<u8> = match self.kept.lock() {
-            Ok(kept) => kept.tail.iter().copied().collect(),
+            Ok(kept) => kept.tail.iter().chain(kept.begun.iter().flatten()).copied().collect(),
             Err(_) => Vec::new(),
         };
         String::from_utf8_lossy(&bytes).into_owned()
@@ -78,16 +87,33 @@ impl Output {
     }
 }
 
-async fn read(mut stream: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>) {
+async fn read(mut stream: impl AsyncRead + Unpin, index: usize, kept: Arc<Mutex<Kept>>) {
     let mut buffer = [0; 4096];
-    while let Ok(n) = stream.read(&mut buffer).await {
-        let Some(bytes) = buffer.get(..n).filter(|b| !b.is_empty()) else { return };
+    loop {
+        let n = stream.read(&mut buffer).await.unwrap_or(0);
         let Ok(mut kept) = kept.lock() else { return };
-        kept.take(bytes);
+        kept.lines(index, buffer.get(..n).unwrap_or_default());
+        if n == 0 {
+            return;
+        }
     }
 }
 
 impl Kept {
+    /// Takes the lines of a stream that are whole; no bytes are its end.
+    fn lines(&mut self, index: usize, bytes: &[u8]) {
+        let Some(begun) = self.begun.get_mut(index) else { return };
+        begun.extend(bytes);
+        // Progress overwrites its line without ever ending it.
+        let whole = match begun.iter().rposition(|b| matches!(b, b'\n' | b'\r')) {
+            _ if bytes.is_empty() || begun.len() > LINE => begun.len(),
+            Some(last) => last + 1,
+            None => return,
+        };
+        let lines: Vec<u8> = begun.drain(..whole).collect();
+        self.take(&lines);
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         if let Some(file) = self.log.as_mut() {
             let room = usize::try_from(LOG_LIMIT - self.written).unwrap_or(usize::MAX);
@@ -103,6 +129,9 @@ impl Kept {
 
     /// Ends the log with the end of what was printed, and says how much lies between.
     fn close(&mut self) {
+        for begun in std::mem::take(&mut self.begun) {
+            self.take(&begun);
+        }
         let Some(mut file) = self.log.take().filter(|_| self.over > 0) else { return };
         let end = self.over.min(self.tail.len() as u64);
         let left_out = self.over - end;
@@ -188,6 +217,27 @@ mod tests {
             let whole = [&text[..limit], &mark, &text[limit + left_out..]].concat();
             assert!(read == whole, "{more}");
         }
+    }
+
+    #[test]
+    fn lines_of_two_streams_are_not_mixed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let output = Output::new(Some(&log));
+        let mut kept = output.kept.lock().unwrap();
+        kept.begun = vec![Vec::new(); 2];
+        let long = "x".repeat(LINE + 1);
+        for (index, bytes) in
+            [(0, "2"), (1, "bro"), (0, "\n50 %\r60"), (1, "ken"), (1, "\n"), (0, ""), (1, &long)]
+        {
+            kept.lines(index, bytes.as_bytes());
+        }
+        drop(kept);
+        let expected = format!("2\n50 %\rbroken\n60{long}");
+        assert_eq!(output.so_far(), expected);
+        assert_eq!(std::fs::read_to_string(log).unwrap(), expected);
+        output.kept.lock().unwrap().lines(1, b"begun");
+        assert_eq!(output.so_far(), format!("{expected}begun"));
     }
 
     #[tokio::test]
