@@ -11,11 +11,12 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ptb_llm::testing::{Act, ChatRequest, GraderServer};
@@ -393,8 +394,10 @@ fn a_reply_that_keeps_the_grader_from_a_verdict_is_not_left_out() {
         ("healthbench", 403, "<html>You have been blocked</html>"),
         ("arenahardwriting", 400, "{}"),
     ] {
-        // A key that was refused before any reply would be the key's fault: hostile ones are put off until others were.
+        // A key that was refused before any reply would be the key's fault. Hostile ones are put off until others were
+        // answered, and then once more, so that those answers have arrived.
         let answered = AtomicUsize::new(0);
+        let put_off = Mutex::new(HashSet::new());
         let server = GraderServer::start(move |request| {
             let said = request.said("user");
             let empty = said.contains("assistant>>\n\n<</")
@@ -402,7 +405,11 @@ fn a_reply_that_keeps_the_grader_from_a_verdict_is_not_left_out() {
                 || said.contains("reply B>>\n\n<</");
             let hostile = ["number 3 hurts", "number 4 hurts", "line on 3.", "line on 4."];
             match !empty && hostile.iter().any(|h| said.contains(h)) {
-                true if answered.load(Relaxed) < 4 => Act::error(503, "busy"),
+                true if answered.load(Relaxed) < 4
+                    || put_off.lock().unwrap().insert(said.clone()) =>
+                {
+                    Act::error(503, "busy")
+                }
                 true => Act::Status(status, Vec::new(), body.into()),
                 false => {
                     answered.fetch_add(1, Relaxed);
