@@ -31,7 +31,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| {
-        Pool::start(&PoolOptions { cpu: PoolOptions::default().cpu, ..options(1) }).unwrap()
+        // Nothing here is about time.
+        let PoolOptions { cpu, wall_clock, .. } = PoolOptions::default();
+        Pool::start(&PoolOptions { cpu, wall_clock, ..options(1) }).unwrap()
     })
 }
 
