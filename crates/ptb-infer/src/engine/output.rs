@@ -106,8 +106,9 @@ impl Kept {
         begun.extend(bytes);
         // Progress overwrites its line without ever ending it.
         let whole = match begun.iter().rposition(|b| matches!(b, b'\n' | b'\r')) {
-            _ if bytes.is_empty() || begun.len() > LINE => begun.len(),
+            _ if bytes.is_empty() => begun.len(),
             Some(last) => last + 1,
+            None if begun.len() > LINE => begun.len(),
             None => return,
         };
         let lines: Vec<u8> = begun.drain(..whole).collect();
@@ -238,6 +239,13 @@ mod tests {
         assert_eq!(std::fs::read_to_string(log).unwrap(), expected);
         output.kept.lock().unwrap().lines(1, b"begun");
         assert_eq!(output.so_far(), format!("{expected}begun"));
+        // However much comes at once, a line that has only begun waits.
+        let mut kept = output.kept.lock().unwrap();
+        kept.lines(0, format!("{}wa", "y\n".repeat(LINE)).as_bytes());
+        kept.lines(1, b"!\n");
+        kept.lines(0, b"ited\n");
+        drop(kept);
+        assert!(output.so_far().ends_with("y\nbegun!\nwaited\n"));
     }
 
     #[tokio::test]
